@@ -1,0 +1,22 @@
+// A counter with one writer and any number of readers: no locked instruction on the writer's side.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace timeball {
+
+class Counter {
+ public:
+  // Only the owning thread.
+  void add(std::uint64_t n = 1) {
+    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  // Any thread.
+  std::uint64_t value() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+}  // namespace timeball

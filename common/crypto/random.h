@@ -1,0 +1,43 @@
+// Random octets from an explicit seed: AES-256-CTR keystream, the same for the same seed.
+//
+// Pure code takes one of these by reference; whoever owns it seeds it, from getrandom(2) in the daemon
+// (common/crypto/entropy.h), by hand in tests. Old output cannot be recomputed from the present state:
+// the key is replaced after every refill.
+// Thread rules: one thread. Never copied, never carried across fork.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+
+#include "common/base/bytes.h"
+#include "common/base/secret.h"
+
+namespace timeball::crypto {
+
+inline constexpr std::size_t kSeedLength = 32;
+
+class RandomGenerator {
+ public:
+  // seed: kSeedLength octets.
+  explicit RandomGenerator(Bytes seed);
+  ~RandomGenerator();
+  RandomGenerator(const RandomGenerator&) = delete;
+  RandomGenerator& operator=(const RandomGenerator&) = delete;
+
+  void fill(MutableBytes out);
+  std::uint32_t u32();
+  // Mixes fresh entropy in: the state afterwards depends on both.
+  void reseed(Bytes seed);
+
+ private:
+  void refill();
+
+  struct Cipher;
+  std::unique_ptr<Cipher> cipher_;
+  Secret<kSeedLength> key_;
+  std::array<std::uint8_t, 4096> buffer_;
+  std::size_t used_ = sizeof(buffer_);
+};
+
+}  // namespace timeball::crypto

@@ -1,0 +1,65 @@
+// UDP in batches: one interface over recvmmsg/sendmmsg and io_uring (AF_XDP comes behind it too).
+//
+// A batch belongs to one socket and one thread. The owner waits until wait_handle() is readable, calls
+// receive(), fills in replies, and calls send() on the whole result or on consecutive parts of it, any
+// number of times, before the next receive(). Datagrams, and the octets they point to, live until then.
+// Knows nothing of NTP. Receive times are the kernel's (SO_TIMESTAMPNS); replies leave from the address
+// that was asked (IP_PKTINFO / IPV6_RECVPKTINFO).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "common/base/bytes.h"
+#include "common/base/error.h"
+#include "common/net/address.h"
+#include "common/time/time_scales.h"
+
+namespace timeball::net {
+
+inline constexpr std::size_t kBatchCapacity = 64;
+inline constexpr std::size_t kMaxDatagram = 2048;  // longer ones are counted and dropped
+
+struct Datagram {
+  Bytes request;
+  MutableBytes reply_room;       // exactly as long as the request: amplification cannot be expressed
+  std::size_t reply_length = 0;  // 0: do not answer. At most reply_room.size()
+  Endpoint source;
+  KernelTime receive_time;       // CLOCK_REALTIME
+  bool kernel_timestamp = true;  // false: the kernel gave none, receive_time was read after the call
+  std::uint32_t slot = 0;        // the back end's own
+};
+
+struct UdpCounters {
+  std::uint64_t received = 0;
+  std::uint64_t sent = 0;
+  std::uint64_t truncated = 0;        // longer than kMaxDatagram: dropped
+  std::uint64_t send_refused = 0;     // the kernel would not take a reply: dropped, never retried
+  std::uint64_t receive_errors = 0;   // transient errors of the socket
+};
+
+class UdpBatch {
+ public:
+  virtual ~UdpBatch() = default;
+  // Readable when receive() has something to return. Owned by the batch.
+  virtual int wait_handle() const = 0;
+  // Up to kBatchCapacity datagrams; empty when none is waiting. Never blocks.
+  virtual std::span<Datagram> receive() = 0;
+  // Sends the replies of those with reply_length > 0. Never blocks.
+  virtual void send(std::span<const Datagram> part) = 0;
+  // Same thread.
+  virtual const UdpCounters& counters() const = 0;
+};
+
+enum class IoBackend : std::uint8_t { kAuto, kIoUring, kMmsg };
+
+// A bound, non-blocking UDP socket with SO_REUSEPORT, receive timestamps and packet information on;
+// an IPv6 one takes IPv6 only. The error says which address and why.
+Result<int> open_udp_socket(const Endpoint& local);
+
+// Takes the socket (closes it at the end). kAuto picks mmsg until measurements say otherwise.
+// kIoUring fails with a sentence when the kernel does not offer it.
+Result<std::unique_ptr<UdpBatch>> make_udp_batch(int socket, IoBackend backend);
+
+}  // namespace timeball::net

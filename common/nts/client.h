@@ -1,0 +1,86 @@
+// The client's half, without I/O: NTS-KE requests and responses, NTS-protected NTP requests, and the
+// checks on a reply. Serves `timeball query`, the load generator and the tests. RFC 8915, 4 and 5.
+// Pure: octets, randomness and time are arguments. A ClientAssociation belongs to one thread.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/bytes.h"
+#include "common/base/error.h"
+#include "common/crypto/aead.h"
+#include "common/crypto/random.h"
+#include "common/ntp/packet.h"
+#include "common/nts/cookie.h"
+#include "common/nts/ke_record.h"
+
+namespace timeball::nts {
+
+struct KeRequestOptions {
+  std::vector<std::uint16_t> aeads = {30, 15, 17, 16};
+  bool compliant_gcm_siv = true;  // send record 1024 when 30 is offered
+};
+std::vector<std::uint8_t> make_ke_request(const KeRequestOptions& options);
+
+// A response as received, already checked against the rules of section 4.
+struct KeResponse {
+  crypto::AeadId aead{};
+  std::uint16_t exporter_aead = 0;  // for exporter_context()
+  std::vector<std::vector<std::uint8_t>> cookies;
+  std::optional<std::string> server;
+  std::optional<std::uint16_t> port;
+  std::vector<std::uint16_t> warnings;
+};
+// Why a response gives no association. `error_code` is set for an Error record.
+struct KeFailure {
+  enum class Kind { kErrorRecord, kNoCommonProtocol, kNoCommonAead, kMalformed } kind;
+  std::optional<std::uint16_t> error_code;
+  std::string detail;
+};
+// message: exactly message_length() octets.
+tl::expected<KeResponse, KeFailure> parse_ke_response(Bytes message, const KeRequestOptions& sent);
+
+// Everything the client keeps between packets. Cookies are taken from the front, added at the back.
+struct ClientAssociation {
+  AssociationKeys keys;
+  std::deque<std::vector<std::uint8_t>> cookies;
+};
+
+struct NtpRequestOptions {
+  std::size_t placeholders = 0;   // cookies asked for beyond the one spent
+  std::size_t unique_identifier_length = 32;
+};
+// A request on the wire, and what its reply must match.
+struct SentRequest {
+  std::vector<std::uint8_t> packet;
+  std::vector<std::uint8_t> unique_identifier;
+  NtpTimestamp transmit;  // random (data minimisation), not the time
+  bool nts = false;
+};
+// Takes one cookie. Fails when there is none, or the library failed.
+Result<SentRequest> make_nts_request(ClientAssociation& association, const NtpRequestOptions& options,
+                                     crypto::Engine& engine, crypto::RandomGenerator& random);
+SentRequest make_plain_request(crypto::RandomGenerator& random);
+
+enum class ReplyStatus : std::uint8_t {
+  kAuthentic,              // NTS: everything checked. Plain: matches the request.
+  kNotForThisRequest,      // origin or unique identifier differ, not mode 4, too short: ignore it
+  kNtsNak,                 // matches, unauthenticated by nature
+  kKissCode,               // stratum 0, code in header.reference_id
+  kMissingAuthenticator,
+  kForged,                 // authenticator does not verify
+  kLongerThanRequest,
+};
+struct NtpReply {
+  ReplyStatus status = ReplyStatus::kNotForThisRequest;
+  ntp::Header header;
+  std::size_t new_cookies = 0;  // added to the association
+};
+// Checks a reply; when kAuthentic and NTS, adds its cookies to the association.
+NtpReply accept_reply(Bytes packet, const SentRequest& sent, ClientAssociation* association,
+                      crypto::Engine& engine);
+
+}  // namespace timeball::nts

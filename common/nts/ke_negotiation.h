@@ -1,0 +1,60 @@
+// The server's half of NTS-KE as pure functions: a request's octets in, a decision out; then the
+// decision and the exported keys in, the response's octets out. RFC 8915, section 4.
+//
+// TLS, sockets and deadlines are around it (server/ke_service.h). Any thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "common/base/bytes.h"
+#include "common/crypto/aead.h"
+#include "common/crypto/random.h"
+#include "common/nts/cookie.h"
+#include "common/nts/ke_record.h"
+#include "common/nts/key_ring.h"
+
+namespace timeball::nts {
+
+inline constexpr std::size_t kCookiesInResponse = 8;       // section 4.1.6: SHOULD be eight
+inline constexpr std::size_t kMaxKeRequestLength = 16384;  // section 4: at least 1024; ours
+inline constexpr std::size_t kMaxKeResponseLength = 4096;
+
+// What the configuration lets this server negotiate.
+struct KePolicy {
+  std::vector<crypto::AeadId> aeads = {crypto::AeadId::kAes128GcmSiv, crypto::AeadId::kAesSivCmac256,
+                                       crypto::AeadId::kAesSivCmac512, crypto::AeadId::kAesSivCmac384};
+                                      // preference order
+  bool gcm_siv_without_record_1024 = false;  // true: choose 30, export with context 15 (chrony 4.4-4.6)
+  std::string server;       // record 6 in every response; empty: none, unless the client's own is served
+  std::uint16_t port = 0;   // record 7 in every response; 0: none
+};
+
+// The request was well formed and an AEAD was chosen: export keys, make cookies.
+struct KeAgreement {
+  crypto::AeadId aead;
+  std::uint16_t exporter_aead;         // goes into the exporter's context
+  bool confirm_record_1024 = false;
+};
+// Well formed, but no protocol in common (empty record 1), or no AEAD (empty record 4).
+struct KeNoCommonProtocol {};
+struct KeNoCommonAead {};
+
+using KeDecision = std::variant<KeAgreement, KeNoCommonProtocol, KeNoCommonAead, KeError>;
+
+// message: exactly message_length() octets, or whatever had arrived when the stream ended (an
+// unfinished message is kBadRequest).
+KeDecision negotiate(Bytes message, const KePolicy& policy);
+
+// The whole response. keys: what the exporter gave, set when decision is a KeAgreement. An empty ring
+// or a failing library makes it the response to kInternalServerError. Never fails otherwise.
+std::vector<std::uint8_t> make_response(const KeDecision& decision, const KePolicy& policy,
+                                        const AssociationKeys& keys, const KeyRing& ring,
+                                        crypto::Engine& engine, crypto::RandomGenerator& random);
+std::vector<std::uint8_t> make_error_response(KeError error);
+
+}  // namespace timeball::nts

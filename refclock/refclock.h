@@ -1,0 +1,51 @@
+// The one header of refclock/ that the daemon sees: reference clocks in, a published ClockState out.
+//
+// Today's only driver is `system`: what the kernel says of its own synchronisation (ntp_adjtime(2) with
+// modes 0: read only, no rights needed). Root dispersion is the kernel's maxerror plus its growth.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "common/base/seqlock.h"
+#include "common/time/clock_state.h"
+
+namespace timeball::refclock {
+
+// What ntp_adjtime(2) returned, in its own units (struct timex).
+struct KernelClock {
+  int state = 5;                // TIME_OK .. TIME_ERROR
+  unsigned status = 0;          // STA_*
+  std::int64_t maxerror_us = 0;
+  std::int64_t esterror_us = 0;
+  std::int64_t precision_us = 1;
+  std::int64_t tolerance_ppm = 500;
+};
+
+struct SystemClockOptions {
+  bool trust = false;      // serve it even when the kernel says TIME_ERROR
+  unsigned stratum = 10;   // with trust: served while the kernel says TIME_ERROR, and otherwise too
+};
+
+// Pure: the state to serve for this reading taken at `now`.
+ClockState state_of(const KernelClock& kernel, const SystemClockOptions& options, KernelTime now);
+
+// Where readings come from; a test hands its own.
+using ReadKernelClock = KernelClock (*)();
+// Reads the real one, with modes 0: never changes it.
+KernelClock read_kernel_clock();
+
+// Polls the kernel once a second in a thread of its own and publishes. Stops when destroyed.
+class SystemClock {
+ public:
+  SystemClock(const SystemClockOptions& options, ReadKernelClock read = &read_kernel_clock);
+  ~SystemClock();
+
+  const Seqlock<ClockState>& state() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace timeball::refclock

@@ -31,14 +31,16 @@ struct IpAddress {
 };
 
 struct IpPrefix {
-  IpAddress address;   // masked
-  unsigned bits = 0;   // in the 128-bit form
+  IpAddress address;  // masked
+  unsigned bits = 0;  // in the 128-bit form
 
   friend auto operator<=>(const IpPrefix&, const IpPrefix&) = default;
 
-  // "192.0.2.0/24", "2001:db8::/32", or a bare address. Host bits set are an error that names them.
+  // "192.0.2.0/24", "2001:db8::/32", or a bare address. Host bits set are an error that names the
+  // right prefix.
   static Result<IpPrefix> parse(std::string_view text);
-  bool contains(const IpAddress& a) const { return a.masked(bits) == address; }
+  // An IPv6 prefix, however short, holds no IPv4 address: ::/0 is all of IPv6.
+  bool contains(const IpAddress& a) const;
   std::string to_string() const;
 };
 
@@ -49,8 +51,9 @@ struct Endpoint {
 
   friend auto operator<=>(const Endpoint&, const Endpoint&) = default;
 
-  // "0.0.0.0:123", "[::]:123"; the port is required.
+  // "0.0.0.0:123", "[::]:123", "[fe80::1%eth0]:123"; the port is required and not 0.
   static Result<Endpoint> parse(std::string_view text);
+  // A family other than AF_INET and AF_INET6 gives [::]:0.
   static Endpoint from_sockaddr(const sockaddr* address);
   // Returns the length used.
   socklen_t to_sockaddr(sockaddr_storage& out) const;

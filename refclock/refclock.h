@@ -1,7 +1,9 @@
-// The one header of refclock/ that the daemon sees: reference clocks in, a published ClockState out.
+// The one header of refclock/ that the daemon sees: reference clocks in, a published ClockState
+// out.
 //
-// Today's only driver is `system`: what the kernel says of its own synchronisation (ntp_adjtime(2) with
-// modes 0: read only, no rights needed). Root dispersion is the kernel's maxerror plus its growth.
+// Today's only driver is `system`: what the kernel says of its own synchronisation (ntp_adjtime(2)
+// with modes 0: read only, no rights needed). Root dispersion is the kernel's maxerror plus its
+// growth.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +16,8 @@ namespace timeball::refclock {
 
 // What ntp_adjtime(2) returned, in its own units (struct timex).
 struct KernelClock {
-  int state = 5;                // TIME_OK .. TIME_ERROR
-  unsigned status = 0;          // STA_*
+  int state = 5;        // TIME_OK .. TIME_ERROR
+  unsigned status = 0;  // STA_*
   std::int64_t maxerror_us = 0;
   std::int64_t esterror_us = 0;
   std::int64_t precision_us = 1;
@@ -23,8 +25,10 @@ struct KernelClock {
 };
 
 struct SystemClockOptions {
-  bool trust = false;      // serve it even when the kernel says TIME_ERROR
-  unsigned stratum = 10;   // with trust: served while the kernel says TIME_ERROR, and otherwise too
+  bool trust = false;     // serve it even when the kernel says TIME_ERROR
+  unsigned stratum = 10;  // to serve: the kernel does not tell its own
+  // How wrong the clock may be while trusted without the kernel's word; the operator's assertion.
+  Duration error_bound = std::chrono::milliseconds(10);
 };
 
 // Pure: the state to serve for this reading taken at `now`.

@@ -1,5 +1,5 @@
-// Who may be answered: allowed and denied prefixes, longest match not needed: deny wins over allow, an
-// empty allow list means everybody. An immutable snapshot, replaced on reload. Pure; any thread.
+// Who may be answered: allowed and denied prefixes, longest match not needed: deny wins over allow,
+// an empty allow list means everybody. An immutable snapshot, replaced on reload. Pure; any thread.
 #pragma once
 
 #include <vector>

@@ -30,8 +30,8 @@ struct NtsKeConfig {
   unsigned threads = 0;     // 0: one per usable CPU
   std::vector<crypto::AeadId> aeads;
   bool gcm_siv_without_record_1024 = false;
-  std::string server;       // NTS-KE record 6; empty: not sent
-  std::uint16_t port = 0;   // NTS-KE record 7; 0: sent only when NTP is not on 123
+  std::string server;      // NTS-KE record 6; empty: not sent
+  std::uint16_t port = 0;  // NTS-KE record 7; 0: sent only when NTP is not on 123
   std::chrono::nanoseconds deadline{};
   unsigned max_connections = 0;
   unsigned max_connections_per_address = 0;
@@ -58,14 +58,16 @@ struct RateLimitConfig {
   unsigned let_through = 0;               // one in this many over the limit is served; 0: none
   unsigned ipv4_prefix = 32;
   unsigned ipv6_prefix = 64;
-  unsigned table_size = 0;                // prefixes tracked per shard
-  unsigned refusals_per_second = 0;       // NTS NAKs and kisses, per shard, always in force
+  unsigned table_size = 0;           // prefixes tracked per shard
+  unsigned refusals_per_second = 0;  // NTS NAKs and kisses, per shard, always in force
 };
 
 struct RefclockConfig {
   std::string driver;
-  bool trust = false;     // serve the kernel's clock even when it says it is not synchronised
-  unsigned stratum = 0;   // served when trust is set and the kernel says unsynchronised
+  bool trust = false;    // serve the kernel's clock even when it says it is not synchronised
+  unsigned stratum = 0;  // the kernel does not tell its own
+  std::chrono::nanoseconds
+      error_bound{};  // with trust: how wrong that clock may be, as the operator says
 };
 
 struct AdminConfig {

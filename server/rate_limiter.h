@@ -1,7 +1,8 @@
-// How often one prefix is answered: token buckets in a table of fixed size, and one bucket for refusals.
+// How often one prefix is answered: token buckets in a table of fixed size, and one bucket for
+// refusals.
 //
-// A random share of what is over the limit is let through, so that an attacker who spoofs a victim's
-// address cannot silence the victim. Pure: time and randomness are arguments. One thread.
+// A random share of what is over the limit is let through, so that an attacker who spoofs a
+// victim's address cannot silence the victim. Pure: time and randomness are arguments. One thread.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,7 @@
 
 #include "common/crypto/random.h"
 #include "common/net/address.h"
+#include "common/time/ntp_timestamp.h"
 #include "common/time/time_scales.h"
 
 namespace timeball::server {
@@ -17,8 +19,8 @@ struct RateLimits {
   bool enabled = false;
   Duration interval = std::chrono::seconds(1);  // one request per prefix, on average
   unsigned burst = 8;
-  bool kiss = false;        // answer plain requests over the limit with RATE
-  unsigned let_through = 4; // one in this many over the limit passes; 0: none
+  bool kiss = false;         // answer plain requests over the limit with RATE
+  unsigned let_through = 4;  // one in this many over the limit passes; 0: none
   unsigned ipv4_prefix = 32;
   unsigned ipv6_prefix = 64;
   unsigned table_size = 65536;

@@ -1,15 +1,17 @@
 // A batch of NTP requests in, a batch of replies out: pure. The three verbs, in this order:
 //
-//   prepare   everything that does not depend on the transmit timestamp: refusals, cheapest first, then
+//   prepare   everything that does not depend on the transmit timestamp: refusals, cheapest first,
+//   then
 //             cookies, authenticators, new cookies, the reply but for T3 and its seal
-//   stamp     writes T3 into each prepared reply
-//   seal      authenticates each NTS reply over its finished header: nothing but this stands between
+//   stamp     writes T3, and the root dispersion as it is then, into each prepared reply
+//   seal      authenticates each NTS reply over its finished header: nothing but this stands
+//   between
 //             the clock reading and the wire
 //
-// stamp and seal take consecutive parts of the prepared batch, so that T3 can be read just before each
-// part is sent. RFC 5905 section 9.2 (server), RFC 8915 section 5.7.
-// Thread rules: one thread (it holds the shard's cipher contexts and generator). No lock, no allocation
-// after construction, no log, no exception.
+// stamp and seal take consecutive parts of the prepared batch, so that T3 can be read just before
+// each part is sent. RFC 5905 section 9.2 (server), RFC 8915 section 5.7. Thread rules: one thread
+// (it holds the shard's cipher contexts and generator). No lock, no allocation after construction,
+// no log, no exception.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +24,7 @@
 #include "common/net/udp_batch.h"
 #include "common/nts/key_ring.h"
 #include "common/time/clock_state.h"
+#include "common/time/time_scales.h"
 #include "server/access_policy.h"
 #include "server/rate_limiter.h"
 #include "server/verdict.h"
@@ -44,15 +47,17 @@ struct ResponderOptions {
 class Responder {
  public:
   // random must outlive the responder.
-  Responder(const ResponderOptions& options, crypto::Engine engine, crypto::RandomGenerator& random);
+  Responder(const ResponderOptions& options, crypto::Engine engine,
+            crypto::RandomGenerator& random);
   ~Responder();
 
-  // Sets reply_length (0: no reply) and the reply's octets but for T3 and the seal, for each datagram.
-  // Returns one verdict each; valid until the next prepare. batch: at most net::kBatchCapacity.
+  // Sets reply_length (0: no reply) and the reply's octets but for T3 and the seal, for each
+  // datagram. Returns one verdict each; valid until the next prepare. batch: at most
+  // net::kBatchCapacity.
   std::span<const Verdict> prepare(std::span<net::Datagram> batch, const World& world,
                                    MonotonicTime now);
-  // first: index in the prepared batch of part[0]. transmit: T3.
-  void stamp(std::span<net::Datagram> part, std::size_t first, NtpTimestamp transmit);
+  // first: index in the prepared batch of part[0]. transmit: when the part leaves.
+  void stamp(std::span<net::Datagram> part, std::size_t first, KernelTime transmit);
   // A reply whose seal fails in the library is not sent: reply_length becomes 0. Returns how many.
   std::size_t seal(std::span<net::Datagram> part, std::size_t first);
 

@@ -39,9 +39,13 @@ constexpr void store_be64(std::uint8_t* p, std::uint64_t v) {
 }
 
 // Rounds up to the next multiple of four, the padding unit of RFC 7822 and RFC 8915.
-constexpr std::size_t padded4(std::size_t n) { return (n + 3) & ~std::size_t{3}; }
+constexpr std::size_t padded4(std::size_t n) {
+  return (n + 3) & ~std::size_t{3};
+}
 
-inline bool equal(Bytes a, Bytes b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); }
+inline bool equal(Bytes a, Bytes b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end());
+}
 
 class ByteReader {
  public:

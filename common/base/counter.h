@@ -12,6 +12,8 @@ class Counter {
   void add(std::uint64_t n = 1) {
     value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
+  // Only the owning thread: takes over a running total counted elsewhere.
+  void set(std::uint64_t total) { value_.store(total, std::memory_order_relaxed); }
   // Any thread.
   std::uint64_t value() const { return value_.load(std::memory_order_relaxed); }
 

@@ -1,9 +1,10 @@
-// An immutable snapshot that one thread replaces and many read: key ring, access policy, TLS context.
+// An immutable snapshot that one thread replaces and many read: key ring, access policy, TLS
+// context.
 //
-// std::atomic<std::shared_ptr> is not lock-free in GCC 12, so: a pointer under a mutex and an atomic
-// version beside it. A reader keeps its own Subscription and looks at the version once a batch; only
-// when it changed does it take the mutex.
-// Thread rules: publish() and current() from any thread; a Subscription belongs to one thread.
+// std::atomic<std::shared_ptr> is not lock-free in GCC 12, so: a pointer under a mutex and an
+// atomic version beside it. A reader keeps its own Subscription and looks at the version once a
+// batch; only when it changed does it take the mutex. Thread rules: publish() and current() from
+// any thread; a Subscription belongs to one thread.
 #pragma once
 
 #include <atomic>

@@ -2,17 +2,19 @@
 // depend on what is compared. Copies are deliberate: every copy wipes itself too.
 #pragma once
 
+#include <string.h>
 #include <array>
 #include <cassert>
 #include <cstring>
-#include <string.h>
 
 #include "common/base/bytes.h"
 
 namespace timeball {
 
 // Overwrites with zeros; the compiler may not leave it out.
-inline void wipe(MutableBytes bytes) { explicit_bzero(bytes.data(), bytes.size()); }
+inline void wipe(MutableBytes bytes) {
+  explicit_bzero(bytes.data(), bytes.size());
+}
 
 // True when both have the same length and octets. Time depends on the length only.
 inline bool equal_constant_time(Bytes a, Bytes b) {

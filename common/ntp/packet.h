@@ -53,7 +53,8 @@ struct Header {
   NtpTimestamp transmit;
 };
 
-// Where the transmit timestamp stands: the last field of the header.
+// Where stamp() writes: the fields that are known last.
+inline constexpr std::size_t kRootDispersionOffset = 8;
 inline constexpr std::size_t kTransmitOffset = 40;
 
 // Empty when fewer than kHeaderLength octets.

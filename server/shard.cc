@@ -1,0 +1,156 @@
+#include "server/shard.h"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <stdexcept>
+#include <thread>
+
+#include "common/crypto/entropy.h"
+#include "server/clocks.h"
+
+namespace timeball::server {
+namespace {
+
+namespace asio = boost::asio;
+
+// How many replies share one reading of the clock. A send takes microseconds, so the last of a
+// large group would leave long after its T3: batching must not cost accuracy.
+constexpr std::size_t kStampGroup = 4;
+
+// Batches taken from one socket before the others get their turn.
+constexpr int kMaxRounds = 8;
+
+crypto::RandomGenerator seeded_generator() {
+  Secret<crypto::kSeedLength> seed;
+  const auto entropy = crypto::read_entropy(seed.resize(crypto::kSeedLength));
+  if (!entropy) throw std::runtime_error(entropy.error().message);
+  return crypto::RandomGenerator(seed.bytes());
+}
+
+}  // namespace
+
+struct Shard::Impl {
+  // A socket of the shard, and how Asio waits for it. The batch owns the descriptor.
+  struct Listener {
+    Listener(asio::io_context& io, std::unique_ptr<net::UdpBatch> b)
+        : batch(std::move(b)), readable(io, batch->wait_handle()) {}
+    ~Listener() { readable.release(); }
+
+    std::unique_ptr<net::UdpBatch> batch;
+    asio::posix::stream_descriptor readable;
+  };
+
+  Impl(const ShardOptions& options, const Publications& publications)
+      : clock(publications.clock),
+        keys(publications.keys),
+        access(publications.access),
+        random(seeded_generator()),
+        responder(options.responder, crypto::Engine(), random) {
+    for (const net::Endpoint& local : options.listen) {
+      const auto socket = net::open_udp_socket(local);
+      if (!socket) throw std::runtime_error(socket.error().message);
+      auto batch = net::make_udp_batch(*socket, options.io);
+      if (!batch) throw std::runtime_error(batch.error().message);
+      listeners.push_back(std::make_unique<Listener>(io, std::move(*batch)));
+    }
+  }
+
+  void wait(Listener& listener) {
+    listener.readable.async_wait(asio::posix::stream_descriptor::wait_read,
+                                 [this, &listener](const boost::system::error_code& error) {
+                                   if (error) return;
+                                   on_readable(*listener.batch);
+                                   wait(listener);
+                                 });
+  }
+
+  void on_readable(net::UdpBatch& udp) {
+    for (int round = 0; round < kMaxRounds; ++round) {
+      const std::span<net::Datagram> batch = udp.receive();
+      if (batch.empty()) break;
+      answer(udp, batch);
+    }
+    take_over();
+  }
+
+  void answer(net::UdpBatch& udp, std::span<net::Datagram> batch) {
+    keys.refresh();
+    access.refresh();
+    const ClockState now = clock.load();
+    const std::span<const Verdict> verdicts =
+        responder.prepare(batch, World{now, *keys, *access}, read_monotonic_time());
+    count(batch, verdicts);
+    for (std::size_t first = 0; first < batch.size(); first += kStampGroup) {
+      const auto part = batch.subspan(first, std::min(kStampGroup, batch.size() - first));
+      responder.stamp(part, first, read_kernel_time());
+      responder.seal(part, first);
+      udp.send(part);
+    }
+  }
+
+  void count(std::span<const net::Datagram> batch, std::span<const Verdict> verdicts) {
+    std::uint64_t received = 0;
+    std::uint64_t sent = 0;
+    std::uint64_t unstamped = 0;
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      counters.verdicts[static_cast<std::size_t>(verdicts[i])].add();
+      received += batch[i].request.size();
+      sent += batch[i].reply_length;
+      unstamped += batch[i].kernel_timestamp ? 0 : 1;
+    }
+    counters.octets_received.add(received);
+    counters.octets_sent.add(sent);
+    counters.without_kernel_timestamp.add(unstamped);
+  }
+
+  // Brings the sockets' own totals where other threads may read them.
+  void take_over() {
+    net::UdpCounters sum;
+    for (const auto& listener : listeners) {
+      const net::UdpCounters& c = listener->batch->counters();
+      sum.received += c.received;
+      sum.sent += c.sent;
+      sum.truncated += c.truncated;
+      sum.send_refused += c.send_refused;
+      sum.receive_errors += c.receive_errors;
+    }
+    counters.datagrams_received.set(sum.received);
+    counters.datagrams_sent.set(sum.sent);
+    counters.datagrams_truncated.set(sum.truncated);
+    counters.sends_refused.set(sum.send_refused);
+    counters.receive_errors.set(sum.receive_errors);
+  }
+
+  asio::io_context io{1};
+  const Seqlock<ClockState>& clock;
+  Subscription<nts::KeyRing> keys;
+  Subscription<AccessPolicy> access;
+  crypto::RandomGenerator random;
+  Responder responder;
+  ShardCounters counters;
+  std::vector<std::unique_ptr<Listener>> listeners;
+  std::thread thread;
+};
+
+Shard::Shard(const ShardOptions& options, const Publications& publications)
+    : impl_(std::make_unique<Impl>(options, publications)) {}
+Shard::~Shard() {
+  stop();
+}
+
+void Shard::start() {
+  for (const auto& listener : impl_->listeners) impl_->wait(*listener);
+  impl_->thread = std::thread([this] { impl_->io.run(); });
+}
+
+void Shard::stop() {
+  impl_->io.stop();
+  if (impl_->thread.joinable()) impl_->thread.join();
+}
+
+const ShardCounters& Shard::counters() const {
+  return impl_->counters;
+}
+
+}  // namespace timeball::server

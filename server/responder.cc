@@ -302,7 +302,7 @@ void Responder::Work::write_reply(Slot& slot, net::Datagram& datagram, const Wor
   datagram.reply_length = out.size();
 }
 
-void Responder::stamp(std::span<net::Datagram> part, std::size_t first, KernelTime transmit) {
+void Responder::stamp(std::span<net::Datagram> part, KernelTime transmit) {
   const Work& w = *work_;
   const NtpTimestamp t3 = NtpTimestamp::from_utc(w.clock.utc(transmit));
   const NtpShort dispersion = NtpShort::round_up(w.clock.root_dispersion(transmit));

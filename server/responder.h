@@ -56,8 +56,9 @@ class Responder {
   // net::kBatchCapacity.
   std::span<const Verdict> prepare(std::span<net::Datagram> batch, const World& world,
                                    MonotonicTime now);
-  // first: index in the prepared batch of part[0]. transmit: when the part leaves.
-  void stamp(std::span<net::Datagram> part, std::size_t first, KernelTime transmit);
+  // transmit: when the part leaves.
+  void stamp(std::span<net::Datagram> part, KernelTime transmit);
+  // first: index in the prepared batch of part[0].
   // A reply whose seal fails in the library is not sent: reply_length becomes 0. Returns how many.
   std::size_t seal(std::span<net::Datagram> part, std::size_t first);
 

@@ -27,15 +27,16 @@ struct LoadedConfig {
   std::vector<ConfigError> warnings;
 };
 
-// Parses, and checks types, ranges, combinations (two listeners on one address, an empty AEAD list, a
-// public admin listener is a warning ...). Reads no other file.
+// Parses, and checks types, ranges, combinations (two listeners on one address, an empty AEAD list,
+// a public admin listener is a warning ...). Reads no other file.
 LoadedConfig parse_config(std::string_view toml, const std::string& file_name);
-// parse_config over the file, plus the checks that need the file system: certificate and key readable,
-// matching, not expired; key file's directory there. Those errors carry the setting's line too.
+// parse_config over the file, plus the checks that need the file system: certificate and key
+// readable, matching, not expired; key file's directory there. Those errors carry the setting's
+// line too.
 LoadedConfig load_config(const std::string& path);
 
-// The configuration as commented TOML: every key with its help, unit, range and whether it is reloadable;
-// loading the text gives the same configuration.
+// The configuration as commented TOML: every key with its help, unit, range and whether it is
+// reloadable; loading the text gives the same configuration.
 std::string print_config(const Config& config);
 // The manual's table, in Markdown.
 std::string settings_manual();

@@ -83,7 +83,7 @@ struct Shard::Impl {
     count(batch, verdicts);
     for (std::size_t first = 0; first < batch.size(); first += kStampGroup) {
       const auto part = batch.subspan(first, std::min(kStampGroup, batch.size() - first));
-      responder.stamp(part, first, read_kernel_time());
+      responder.stamp(part, read_kernel_time());
       responder.seal(part, first);
       udp.send(part);
     }

@@ -1,0 +1,253 @@
+"""What tests/run does once the Debian packages are there: builds, runs every part, counts every case."""
+import argparse
+import concurrent.futures
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "build-results"
+PYTHON = "/usr/bin/python3"
+FUZZ_BUDGET = 360  # seconds for all fuzz targets together, in wall time
+SANITIZED = ["-Dbuildtype=plain", "-Doptimization=1", "-Ddebug=true", "-Db_lundef=false", "-Dbench=disabled"]
+TSAN_TESTS = ("base", "ke_service", "shard")  # those whose subject is shared between threads
+
+# directory: compiler, meson options
+BUILDS = {
+    "build": ("g++", []),
+    "build-asan": ("clang++", [*SANITIZED, "-Db_sanitize=address,undefined"]),
+    "build-fuzz": ("clang++", [*SANITIZED, "-Db_sanitize=address,undefined", "-Dfuzz=enabled"]),
+    "build-tsan": ("clang++", [*SANITIZED, "-Db_sanitize=thread"]),
+}
+ENVIRONMENT = {
+    "ASAN_OPTIONS": "halt_on_error=1:detect_leaks=1:detect_stack_use_after_return=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+@dataclass
+class Case:
+    name: str
+    outcome: str  # passed, failed or skipped
+    why: str = ""
+
+
+CASES: list[Case] = []
+
+
+def run(command, timeout=1500, **environment):
+    """The command's exit status; its output goes to ours."""
+    sys.stdout.flush()
+    with subprocess.Popen([str(part) for part in command], cwd=ROOT, env={**os.environ, **environment}) as process:
+        try:
+            return process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            print(f"killed after {timeout} s: {command[0]}")
+            return 124
+        except BaseException:
+            process.terminate()
+            raise
+
+
+def step(name, command, **options):
+    """One case: passes when the command's exit status is 0."""
+    print(f"\n== {name}")
+    begin = time.monotonic()
+    status = run(command, **options)
+    CASES.append(Case(name, "failed" if status else "passed", f"exit status {status}" if status else ""))
+    print(f"== {name}: {CASES[-1].outcome}, {time.monotonic() - begin:.0f} s")
+    return status == 0
+
+
+def suite(name, command, xml, **options):
+    """Many cases, which the command leaves in a JUnit file. Its exit status counts as a case only when it
+    says something that the cases do not (a crash, a leak found at exit)."""
+    print(f"\n== {name}")
+    begin = time.monotonic()
+    xml.unlink(missing_ok=True)
+    status = run(command, **options)
+    cases = read_junit(name, xml) if xml.exists() else []
+    if not cases:
+        cases = [Case(name, "failed", "left no results")]
+    elif status and all(case.outcome != "failed" for case in cases):
+        cases.append(Case(name, "failed", f"exit status {status}, though no case failed"))
+    CASES.extend(cases)
+    failed = sum(case.outcome == "failed" for case in cases)
+    print(f"== {name}: {len(cases)} cases, {failed} failed, {time.monotonic() - begin:.0f} s")
+
+
+def read_junit(name, xml):
+    cases = []
+    for element in ElementTree.parse(xml).iter("testcase"):
+        if element.get("status") == "notrun":
+            continue
+        bad = next((b for b in (element.find("failure"), element.find("error")) if b is not None), None)
+        skipped = element.find("skipped")
+        note = bad if bad is not None else skipped
+        outcome = "failed" if bad is not None else "skipped" if skipped is not None else "passed"
+        where = ".".join(filter(None, (name, element.get("classname"), element.get("name"))))
+        cases.append(Case(where, outcome, (note.get("message") or "").split("\n")[0] if note is not None else ""))
+    return cases
+
+
+BUILT: dict[tuple, bool] = {}
+
+
+def build(directory, *targets):
+    """Configures and builds once in a run; one case. True when it worked."""
+    if (directory, targets) not in BUILT:
+        compiler, options = BUILDS[directory]
+        if not (ROOT / directory / "build.ninja").exists():
+            log = RESULTS / f"{directory}.log"
+            with log.open("w") as out:
+                configured = subprocess.run(["meson", "setup", directory, *options], cwd=ROOT, stdout=out,
+                                            stderr=out, env={**os.environ, "CXX": compiler}).returncode == 0
+            if not configured:
+                print(log.read_text())
+        BUILT[directory, targets] = step(f"{directory} with {compiler}", ["ninja", "--quiet", "-C", directory, *targets])
+    return BUILT[directory, targets]
+
+
+def introspect(directory, what):
+    return json.loads(subprocess.run(["meson", "introspect", f"--{what}", directory], cwd=ROOT, check=True,
+                                     capture_output=True).stdout)
+
+
+def meson_test(name, directory, *tests):
+    suite(name, ["meson", "test", "-C", directory, "--print-errorlogs", *tests],
+          ROOT / directory / "meson-logs" / "testlog.junit.xml")
+
+
+def pytest(name, directory):
+    xml = RESULTS / f"{name}.xml"
+    suite(name, [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rfEs", f"--junitxml={xml}", f"tests/{name}"],
+          xml, TIMEBALL_BUILD=str(ROOT / directory))
+
+
+def tidy(_options):
+    step("tidy", [PYTHON, "tests/tidy/check.py"])
+    step("tidy: every rule can fail", [PYTHON, "tests/tidy/check.py", "--self-test"])
+
+
+def check_format(_options):
+    folders = ("common", "refclock", "server", "bench", "tests")
+    files = sorted(f for folder in folders for f in (ROOT / folder).rglob("*") if f.suffix in (".cc", ".h"))
+    step("format", ["clang-format", "--dry-run", "-Werror", "--ferror-limit=1", *files])
+
+
+def unit(_options):
+    if build("build-asan"):
+        meson_test("unit", "build-asan")
+
+
+def e2e(_options):
+    if build("build-asan"):
+        pytest("e2e", "build-asan")
+        step("conformance table", [PYTHON, "tests/e2e/conformance_table.py", RESULTS / "e2e.xml"])
+
+
+def release(_options):
+    build("build")
+
+
+def interop(_options):
+    if step("peers", ["tests/peers"]) and build("build"):
+        pytest("interop", "build")
+
+
+def tsan(_options):
+    if not build("build-tsan", "meson-test-prereq"):
+        return
+    there = {test["name"] for test in introspect("build-tsan", "tests")}
+    meson_test("tsan", "build-tsan", *(test for test in TSAN_TESTS if test in there))
+
+
+def fuzz(options):
+    if not build("build-fuzz"):
+        return
+    targets = {t["name"]: Path(t["filename"][0]) for t in introspect("build-fuzz", "targets")
+               if t["type"] == "executable" and "/tests/fuzz/" in t["filename"][0]}
+    jobs = os.cpu_count() or 1
+    each = options.fuzz or max(10, FUZZ_BUDGET * jobs // max(len(targets), 1))
+    print(f"\n== fuzz: {len(targets)} targets for {each} s each, {jobs} at a time")
+    (RESULTS / "fuzz").mkdir()
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        CASES.extend(pool.map(lambda item: fuzz_one(*item, each), targets.items()))
+
+
+def fuzz_one(name, binary, seconds):
+    corpus = ROOT / ".cache" / "fuzz" / name
+    corpus.mkdir(parents=True, exist_ok=True)
+    seeds = ROOT / "tests" / "fuzz" / "corpus" / name.removesuffix("_fuzz")
+    log = RESULTS / "fuzz" / f"{name}.log"
+    with log.open("wb") as out:
+        status = subprocess.run(
+            [binary, f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=3000", "-print_final_stats=1",
+             f"-artifact_prefix={log.parent}/{name}-", corpus, *([seeds] if seeds.is_dir() else [])],
+            cwd=ROOT, stdout=out, stderr=out, timeout=seconds + 120).returncode
+    lines = log.read_text(errors="replace").splitlines()
+    executions = next((line.split()[-1] for line in lines if line.startswith("stat::number_of_executed_units")), "0")
+    print(f"{name}: {executions} executions" + (", FINDING" if status else ""), flush=True)
+    if status:
+        print("\n".join(lines[-60:]), flush=True)
+    return Case(f"fuzz.{name}", "failed" if status else "passed", f"see {log}" if status else "")
+
+
+PARTS = {"tidy": tidy, "format": check_format, "unit": unit, "e2e": e2e, "release": release, "interop": interop,
+         "tsan": tsan, "fuzz": fuzz}
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(
+        prog="tests/run", description="Installs missing Debian packages, builds and tests everything; ends with "
+        "'N passed, N failed' and exit status 1 when anything failed. With CI=true a skipped case is a failed one.")
+    parser.add_argument("--quick", action="store_true", help="unit and end-to-end tests only")
+    parser.add_argument("--only", action="append", choices=PARTS, default=[], help="this part (may be repeated)")
+    parser.add_argument("--fuzz", type=int, metavar="SECONDS",
+                        help=f"every fuzz target for so long (600: ten minutes each), nothing else; otherwise they "
+                        f"share {FUZZ_BUDGET} s")
+    return parser.parse_args()
+
+
+def tally():
+    """Prints what did not pass, and the last line; the exit status."""
+    if os.environ.get("CI") == "true":
+        for case in CASES:
+            if case.outcome == "skipped":
+                case.outcome, case.why = "failed", f"skipped in CI: {case.why}"
+    print()
+    for case in CASES:
+        if case.outcome != "passed":
+            print(f"{case.outcome}: {case.name}: {case.why}")
+    count = {o: sum(case.outcome == o for case in CASES) for o in ("passed", "failed", "skipped")}
+    print(f"{count['passed']} passed, {count['failed']} failed" +
+          (f", {count['skipped']} skipped" if count["skipped"] else ""))
+    return 1 if count["failed"] or not count["passed"] else 0
+
+
+def main():
+    options = parse_options()
+    chosen = options.only + (["unit", "e2e"] if options.quick else []) + (["fuzz"] if options.fuzz else [])
+    os.chdir(ROOT)
+    os.environ.update(ENVIRONMENT)
+    shutil.rmtree(RESULTS, ignore_errors=True)
+    RESULTS.mkdir()
+    for name in chosen or PARTS:
+        PARTS[name](options)
+    return tally()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,5 +1,5 @@
-// The NTP packet header of RFC 5905, section 7.3, and the first octet that decides whether to answer.
-// Values and pure functions; any thread.
+// The NTP packet header of RFC 5905, section 7.3, and the first octet that decides whether to
+// answer. Values and pure functions; any thread.
 #pragma once
 
 #include <cstdint>
@@ -41,9 +41,9 @@ struct Header {
   LeapIndicator leap = LeapIndicator::kNone;
   std::uint8_t version = 4;  // 0..7 as received
   Mode mode = Mode::kClient;
-  std::uint8_t stratum = 0;  // as on the wire: 0 is unspecified or a kiss code
-  std::int8_t poll = 0;      // log2 seconds
-  std::int8_t precision = 0; // log2 seconds
+  std::uint8_t stratum = 0;   // as on the wire: 0 is unspecified or a kiss code
+  std::int8_t poll = 0;       // log2 seconds
+  std::int8_t precision = 0;  // log2 seconds
   NtpShort root_delay;
   NtpShort root_dispersion;
   std::uint32_t reference_id = 0;

@@ -1,6 +1,6 @@
-// Writing the NTS Authenticator and Encrypted Extension Fields extension field (RFC 8915, section 5.6),
-// for requests and replies, in the two steps that prepare / stamp / seal need: lay the field out, later
-// seal it over the finished packet. Pure; no allocation.
+// Writing the NTS Authenticator and Encrypted Extension Fields extension field (RFC 8915,
+// section 5.6), for requests and replies, in the two steps that prepare / stamp / seal need: lay
+// the field out, later seal it over the finished packet. Pure; no allocation.
 #pragma once
 
 #include "common/base/bytes.h"

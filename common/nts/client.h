@@ -1,6 +1,7 @@
-// The client's half, without I/O: NTS-KE requests and responses, NTS-protected NTP requests, and the
-// checks on a reply. Serves `timeball query`, the load generator and the tests. RFC 8915, 4 and 5.
-// Pure: octets, randomness and time are arguments. A ClientAssociation belongs to one thread.
+// The client's half, without I/O: NTS-KE requests and responses, NTS-protected NTP requests, and
+// the checks on a reply. Serves `timeball query`, the load generator and the tests. RFC 8915, 4
+// and 5. Pure: octets, randomness and time are arguments. A ClientAssociation belongs to one
+// thread.
 #pragma once
 
 #include <cstdint>
@@ -25,16 +26,19 @@ struct KeRequestOptions {
 };
 std::vector<std::uint8_t> make_ke_request(const KeRequestOptions& options);
 
+// Longer cookies are refused: ours to choose.
+inline constexpr std::size_t kMaxForeignCookieLength = 1024;
 // A response as received, already checked against the rules of section 4.
 struct KeResponse {
   crypto::AeadId aead{};
-  std::uint16_t exporter_aead = 0;  // for exporter_context()
+  std::uint16_t exporter_aead = 0;  // for exporter_context(); 15 for AEAD 30 without record 1024
   std::vector<std::vector<std::uint8_t>> cookies;
   std::optional<std::string> server;
   std::optional<std::uint16_t> port;
   std::vector<std::uint16_t> warnings;
 };
-// Why a response gives no association. `error_code` is set for an Error record.
+// Why a response gives no association: the first fault in the order of the records, then what is
+// missing. `error_code` is set for an Error record.
 struct KeFailure {
   enum class Kind { kErrorRecord, kNoCommonProtocol, kNoCommonAead, kMalformed } kind;
   std::optional<std::uint16_t> error_code;
@@ -50,7 +54,7 @@ struct ClientAssociation {
 };
 
 struct NtpRequestOptions {
-  std::size_t placeholders = 0;   // cookies asked for beyond the one spent
+  std::size_t placeholders = 0;  // cookies asked for beyond the one spent
   std::size_t unique_identifier_length = 32;
 };
 // A request on the wire, and what its reply must match.
@@ -60,26 +64,30 @@ struct SentRequest {
   NtpTimestamp transmit;  // random (data minimisation), not the time
   bool nts = false;
 };
-// Takes one cookie. Fails when there is none, or the library failed.
-Result<SentRequest> make_nts_request(ClientAssociation& association, const NtpRequestOptions& options,
-                                     crypto::Engine& engine, crypto::RandomGenerator& random);
+// Takes one cookie, even when it fails: there is none, or the library failed.
+// Requires options.unique_identifier_length >= kMinUniqueIdentifierLength, a multiple of 4.
+Result<SentRequest> make_nts_request(ClientAssociation& association,
+                                     const NtpRequestOptions& options, crypto::Engine& engine,
+                                     crypto::RandomGenerator& random);
 SentRequest make_plain_request(crypto::RandomGenerator& random);
 
+// A reply to an NTS request is checked in this order; the first that applies is its status.
 enum class ReplyStatus : std::uint8_t {
-  kAuthentic,              // NTS: everything checked. Plain: matches the request.
-  kNotForThisRequest,      // origin or unique identifier differ, not mode 4, too short: ignore it
-  kNtsNak,                 // matches, unauthenticated by nature
-  kKissCode,               // stratum 0, code in header.reference_id
-  kMissingAuthenticator,
-  kForged,                 // authenticator does not verify
-  kLongerThanRequest,
+  kAuthentic,          // NTS: everything checked, whatever the stratum. Plain: matches the request
+  kNotForThisRequest,  // too short, not version 4, mode 4, origin or identifier differ: ignore it
+  kLongerThanRequest,  // NTS only (section 5.7)
+  kNtsNak,             // matches, but unauthenticated by nature
+  kKissCode,           // stratum 0, code in header.reference_id; unauthenticated, NTS or not
+  kMissingAuthenticator,  // NTS only
+  kForged,                // authenticator malformed, or does not verify
 };
 struct NtpReply {
   ReplyStatus status = ReplyStatus::kNotForThisRequest;
   ntp::Header header;
   std::size_t new_cookies = 0;  // added to the association
 };
-// Checks a reply; when kAuthentic and NTS, adds its cookies to the association.
+// Checks a reply; when kAuthentic and NTS, adds its cookies to the association, which may be null
+// for a plain request only. Fields after the authenticator are ignored.
 NtpReply accept_reply(Bytes packet, const SentRequest& sent, ClientAssociation* association,
                       crypto::Engine& engine);
 

@@ -1,5 +1,5 @@
-// NTS cookies (RFC 8915, section 6): the client's keys, sealed under a master key, for a server that
-// remembers nothing.
+// NTS cookies (RFC 8915, section 6): the client's keys, sealed under a master key, for a server
+// that remembers nothing.
 //
 //   octets  0..3   master key identifier (also the associated data)
 //           4..19  nonce

@@ -26,18 +26,20 @@ inline constexpr std::size_t kMaxKeResponseLength = 4096;
 
 // What the configuration lets this server negotiate.
 struct KePolicy {
-  std::vector<crypto::AeadId> aeads = {crypto::AeadId::kAes128GcmSiv, crypto::AeadId::kAesSivCmac256,
-                                       crypto::AeadId::kAesSivCmac512, crypto::AeadId::kAesSivCmac384};
-                                      // preference order
-  bool gcm_siv_without_record_1024 = false;  // true: choose 30, export with context 15 (chrony 4.4-4.6)
-  std::string server;       // record 6 in every response; empty: none, unless the client's own is served
-  std::uint16_t port = 0;   // record 7 in every response; 0: none
+  // In order of preference.
+  std::vector<crypto::AeadId> aeads = {
+      crypto::AeadId::kAes128GcmSiv, crypto::AeadId::kAesSivCmac256, crypto::AeadId::kAesSivCmac512,
+      crypto::AeadId::kAesSivCmac384};
+  // True: choose 30 without record 1024 too, and export with context 15 (chrony 4.4 to 4.6).
+  bool gcm_siv_without_record_1024 = false;
+  std::string server;      // record 6 in every agreement, a server name; empty: none
+  std::uint16_t port = 0;  // record 7 in every agreement; 0: none
 };
 
 // The request was well formed and an AEAD was chosen: export keys, make cookies.
 struct KeAgreement {
   crypto::AeadId aead;
-  std::uint16_t exporter_aead;         // goes into the exporter's context
+  std::uint16_t exporter_aead;  // goes into the exporter's context
   bool confirm_record_1024 = false;
 };
 // Well formed, but no protocol in common (empty record 1), or no AEAD (empty record 4).
@@ -48,9 +50,14 @@ using KeDecision = std::variant<KeAgreement, KeNoCommonProtocol, KeNoCommonAead,
 
 // message: exactly message_length() octets, or whatever had arrived when the stream ended (an
 // unfinished message is kBadRequest).
+// Of several faults the first in the order of the records decides; what is only seen at the end
+// (a missing record, an end before End of Message) comes last. Records 1, 4, 6 and 7 may stand once
+// each; record 1024 may be repeated. Records 6 and 7 must be well formed, and are otherwise
+// ignored.
 KeDecision negotiate(Bytes message, const KePolicy& policy);
 
-// The whole response. keys: what the exporter gave, set when decision is a KeAgreement. An empty ring
+// The whole response: record 1, record 4, 1024 when confirmed, cookies, 6 and 7 when configured,
+// End of Message. keys: what the exporter gave, set when decision is a KeAgreement. An empty ring
 // or a failing library makes it the response to kInternalServerError. Never fails otherwise.
 std::vector<std::uint8_t> make_response(const KeDecision& decision, const KePolicy& policy,
                                         const AssociationKeys& keys, const KeyRing& ring,

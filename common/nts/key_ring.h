@@ -1,8 +1,10 @@
-// The master keys that seal cookies: one snapshot, never changed once made. Rotation makes a new one.
+// The master keys that seal cookies: one snapshot, never changed once made. Rotation makes a new
+// one.
 //
-// Generations, newest first: the next key (known early so that no member of a cluster meets an unknown
-// identifier), the current key (seals), and up to `keep` older ones (open only). RFC 8915, section 6.
-// Pure: fresh key octets come as an argument. Published<KeyRing> carries it to the threads.
+// Generations, newest first: the next key (known early so that no member of a cluster meets an
+// unknown identifier), the current key (seals), and up to `keep` older ones (open only). RFC 8915,
+// section 6. Pure: fresh key octets come as an argument. Published<KeyRing> carries it to the
+// threads.
 #pragma once
 
 #include <cstdint>

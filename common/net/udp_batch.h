@@ -1,10 +1,15 @@
 // UDP in batches: one interface over recvmmsg/sendmmsg and io_uring (AF_XDP comes behind it too).
 //
-// A batch belongs to one socket and one thread. The owner waits until wait_handle() is readable, calls
-// receive(), fills in replies, and calls send() on the whole result or on consecutive parts of it, any
-// number of times, before the next receive(). Datagrams, and the octets they point to, live until then.
-// Knows nothing of NTP. Receive times are the kernel's (SO_TIMESTAMPNS); replies leave from the address
-// that was asked (IP_PKTINFO / IPV6_RECVPKTINFO).
+// A batch belongs to one socket and one thread. Any thread may make it; the first that calls
+// receive() owns it from then on, and only that one calls receive() and send(). The owner calls
+// receive() once before it first waits: until then an io_uring takes nothing in, and wait_handle()
+// stays silent. Then it waits until wait_handle() is readable (level-triggered), calls receive(),
+// fills in replies, and calls send() on the whole result or on consecutive parts of it, any number
+// of times, before the next receive(). Datagrams, and the octets they point to, live until then.
+// Destroyed by its owner, or by any thread once the owner uses it no more.
+// Knows nothing of NTP. Receive times are the kernel's (SO_TIMESTAMPNS); replies leave from the
+// address that was asked (IP_PKTINFO / IPV6_RECVPKTINFO). Requests to a broadcast or multicast
+// address are dropped: one spoofed request would draw a reply from every server on the link.
 #pragma once
 
 #include <cstdint>
@@ -23,28 +28,31 @@ inline constexpr std::size_t kMaxDatagram = 2048;  // longer ones are counted an
 
 struct Datagram {
   Bytes request;
-  MutableBytes reply_room;       // exactly as long as the request: amplification cannot be expressed
+  MutableBytes reply_room;  // exactly as long as the request: amplification cannot be expressed
   std::size_t reply_length = 0;  // 0: do not answer. At most reply_room.size()
   Endpoint source;
-  KernelTime receive_time;       // CLOCK_REALTIME
-  bool kernel_timestamp = true;  // false: the kernel gave none, receive_time was read after the call
-  std::uint32_t slot = 0;        // the back end's own
+  KernelTime receive_time;  // CLOCK_REALTIME
+  bool kernel_timestamp =
+      true;                // false: the kernel gave none, receive_time was read after the call
+  std::uint32_t slot = 0;  // the back end's own
 };
 
 struct UdpCounters {
-  std::uint64_t received = 0;
-  std::uint64_t sent = 0;
-  std::uint64_t truncated = 0;        // longer than kMaxDatagram: dropped
-  std::uint64_t send_refused = 0;     // the kernel would not take a reply: dropped, never retried
-  std::uint64_t receive_errors = 0;   // transient errors of the socket
+  std::uint64_t received = 0;        // returned by receive()
+  std::uint64_t sent = 0;            // taken by the kernel
+  std::uint64_t truncated = 0;       // longer than kMaxDatagram: dropped
+  std::uint64_t unanswerable = 0;    // from port 0, or to a broadcast or multicast address: dropped
+  std::uint64_t send_refused = 0;    // the kernel would not take a reply: dropped, never retried
+  std::uint64_t receive_errors = 0;  // transient errors of the socket
 };
 
 class UdpBatch {
  public:
   virtual ~UdpBatch() = default;
-  // Readable when receive() has something to return. Owned by the batch.
+  // Readable when receive() has something to return, sometimes when it has not. Owned by the batch.
   virtual int wait_handle() const = 0;
-  // Up to kBatchCapacity datagrams; empty when none is waiting. Never blocks.
+  // Up to kBatchCapacity datagrams; empty when none is waiting, or after an error (counted,
+  // transient: wait again). Never blocks.
   virtual std::span<Datagram> receive() = 0;
   // Sends the replies of those with reply_length > 0. Never blocks.
   virtual void send(std::span<const Datagram> part) = 0;
@@ -55,11 +63,14 @@ class UdpBatch {
 enum class IoBackend : std::uint8_t { kAuto, kIoUring, kMmsg };
 
 // A bound, non-blocking UDP socket with SO_REUSEPORT, receive timestamps and packet information on;
-// an IPv6 one takes IPv6 only. The error says which address and why.
+// an IPv6 one takes IPv6 only. The error says which address, why, and what to do. Owned by the
+// caller. Port 0 may yield a port that another socket of the same user shares (SO_REUSEPORT): do
+// not use it.
 Result<int> open_udp_socket(const Endpoint& local);
 
-// Takes the socket (closes it at the end). kAuto picks mmsg until measurements say otherwise.
-// kIoUring fails with a sentence when the kernel does not offer it.
+// Takes the socket: closes it at the end, or at once on an error. kAuto picks mmsg until
+// measurements say otherwise. kIoUring fails with a sentence when the kernel does not offer it
+// (Linux 6.1).
 Result<std::unique_ptr<UdpBatch>> make_udp_batch(int socket, IoBackend backend);
 
 }  // namespace timeball::net

@@ -1,0 +1,83 @@
+#include <netinet/in.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "common/net/udp_batch.h"
+
+namespace timeball::net {
+namespace {
+
+// A few milliseconds of the fastest link, should the owner be late. The kernel doubles it.
+constexpr int kReceiveBuffer = 4 << 20;
+
+bool set(int socket, int level, int option, int value) {
+  return setsockopt(socket, level, option, &value, sizeof value) == 0;
+}
+
+// PMTUDISC_OMIT: never DF, and no forged ICMP can make us fragment; replies are not longer than
+// requests.
+bool set_options(int socket, int family) {
+  if (!set(socket, SOL_SOCKET, SO_RCVBUFFORCE, kReceiveBuffer)) {
+    set(socket, SOL_SOCKET, SO_RCVBUF, kReceiveBuffer);  // as far as net.core.rmem_max allows
+  }
+  if (!set(socket, SOL_SOCKET, SO_REUSEPORT, 1)) return false;
+  if (!set(socket, SOL_SOCKET, SO_TIMESTAMPNS, 1)) return false;
+  if (family == AF_INET) {
+    return set(socket, IPPROTO_IP, IP_PKTINFO, 1) &&
+           set(socket, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
+  }
+  return set(socket, IPPROTO_IPV6, IPV6_V6ONLY, 1) &&
+         set(socket, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) &&
+         set(socket, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_OMIT);
+}
+
+std::string advice(int error, const Endpoint& local) {
+  const std::string port = std::to_string(local.port);
+  switch (error) {
+    case EADDRINUSE:
+      return "another server holds the port (ss -lunp 'sport = :" + port +
+             "' shows which); stop it, or listen on another port";
+    case EACCES:
+      return "ports below 1024 need the capability CAP_NET_BIND_SERVICE; grant it, or listen on a "
+             "port from 1024 up";
+    case EADDRNOTAVAIL:
+      return "no interface of this host has the address (ip address lists them); correct it, or "
+             "listen on 0.0.0.0 or [::]";
+    case EINVAL:
+    case ENODEV:
+      return "a link-local address needs its interface, as in [fe80::1%eth0]:" + port;
+    case EAFNOSUPPORT:
+      return "the kernel has this family of addresses switched off; remove the address";
+    case EMFILE:
+    case ENFILE:
+      return "too many files are open; raise the limit (ulimit -n, LimitNOFILE)";
+    default:
+      return "the kernel refused it";
+  }
+}
+
+tl::unexpected<Error> refuse(int error, const Endpoint& local) {
+  return fail("cannot listen on UDP " + local.to_string() + ": " + advice(error, local) + " (" +
+              std::strerror(error) + ")");
+}
+
+}  // namespace
+
+Result<int> open_udp_socket(const Endpoint& local) {
+  const int socket =
+      ::socket(local.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
+  if (socket < 0) return refuse(errno, local);
+  sockaddr_storage address;
+  const socklen_t length = local.to_sockaddr(address);
+  if (!set_options(socket, local.family()) ||
+      bind(socket, reinterpret_cast<const sockaddr*>(&address), length) != 0) {
+    const int error = errno;
+    close(socket);
+    return refuse(error, local);
+  }
+  return socket;
+}
+
+}  // namespace timeball::net

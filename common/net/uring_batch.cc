@@ -1,0 +1,274 @@
+// io_uring: one multishot recvmsg that fills provided buffers, and a sendmsg for each reply.
+//
+// With DEFER_TASKRUN the kernel works only inside our calls, so that a call of receive() or send()
+// sees all that it caused, and sends (MSG_DONTWAIT) have ended when the submission returns. The
+// ring's own descriptor is readable while completions or deferred work wait for us.
+#include <liburing.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstring>
+
+#include "common/net/udp_backends.h"
+#include "common/net/udp_message.h"
+
+namespace timeball::net {
+namespace {
+
+constexpr std::uint64_t kReceive = 1;
+constexpr std::uint64_t kSend = 2;
+constexpr std::uint64_t kOther = 3;
+
+// While the owner holds one batch, the kernel can fill another.
+constexpr unsigned kBuffers = 2 * kBatchCapacity;
+constexpr unsigned kSubmissions = 2 * kBatchCapacity;
+// Each buffer's arrival, two batches of refused sends, and change.
+constexpr unsigned kCompletions = 8 * kBatchCapacity;
+constexpr std::uint16_t kBufferGroup = 0;
+constexpr std::size_t kNameRoom = 32;
+static_assert(kNameRoom >= sizeof(sockaddr_in6));
+
+// One provided buffer, as multishot recvmsg lays it out for kNameRoom and kControlRoom.
+struct Arrival {
+  io_uring_recvmsg_out out;
+  alignas(8) std::array<std::uint8_t, kNameRoom> name;
+  alignas(8) std::array<std::uint8_t, kControlRoom> control;
+  std::array<std::uint8_t, kMaxDatagram> octets;
+};
+static_assert(offsetof(Arrival, octets) == sizeof(io_uring_recvmsg_out) + kNameRoom + kControlRoom);
+
+class UringBatch final : public UdpBatch {
+ public:
+  explicit UringBatch(int socket) : socket_(socket) {
+    shape_.msg_namelen = kNameRoom;
+    shape_.msg_controllen = kControlRoom;
+  }
+  ~UringBatch() override;
+  UringBatch(const UringBatch&) = delete;
+  UringBatch& operator=(const UringBatch&) = delete;
+
+  // Once, before anything else. The ring starts disabled, because the thread that enables it
+  // becomes the only one that may submit.
+  Result<void> set_up();
+
+  int wait_handle() const override { return ring_.ring_fd; }
+  std::span<Datagram> receive() override;
+  void send(std::span<const Datagram> part) override;
+  const UdpCounters& counters() const override { return counters_; }
+
+ private:
+  void provide(std::uint16_t buffer);
+  bool arm();
+  void submit_and_collect();
+  void reap();
+  void take(const io_uring_cqe& completion);
+  io_uring_sqe* queue_send(const Datagram& datagram);
+  unsigned submit_sends(std::span<io_uring_sqe* const> sends);
+  unsigned count_refusals(unsigned seen);
+
+  int socket_;
+  io_uring ring_{};
+  bool set_up_ = false;
+  bool enabled_ = false;
+  bool armed_ =
+      false;  // a multishot receive is under way, or its last completion is yet to be seen
+  bool failed_ = false;  // a receive has failed during this call of receive()
+  UdpCounters counters_;
+  msghdr shape_{};  // of arrivals: only the rooms count
+  io_uring_buf_ring* buffer_ring_ = nullptr;
+  std::size_t count_ = 0;  // of datagrams_
+  std::size_t held_count_ = 0;
+  std::array<std::uint16_t, kBatchCapacity>
+      held_;  // buffers lent to the owner; slot i replies from replies_[i]
+  std::array<Datagram, kBatchCapacity> datagrams_;
+  std::array<Arrival, kBuffers> arrivals_;
+  std::array<ReplySlot, kBatchCapacity> replies_;
+};
+
+constexpr std::size_t kBufferRingSize = kBuffers * sizeof(io_uring_buf);
+
+tl::unexpected<Error> refuse(int error) {
+  return fail(
+      std::string("io_uring cannot be used: it needs Linux 6.1, kernel.io_uring_disabled = 0, "
+                  "and a container runtime that permits it; allow it, or set io to \"mmsg\" (") +
+      std::strerror(error) + ")");
+}
+
+Result<void> UringBatch::set_up() {
+  io_uring_params params{};
+  params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED |
+                 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE;
+  params.cq_entries = kCompletions;
+  if (const int e = io_uring_queue_init_params(kSubmissions, &ring_, &params); e < 0)
+    return refuse(-e);
+  set_up_ = true;
+
+  void* const memory =
+      mmap(nullptr, kBufferRingSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return refuse(errno);
+  buffer_ring_ = static_cast<io_uring_buf_ring*>(memory);
+  io_uring_buf_reg registration{};
+  registration.ring_addr = reinterpret_cast<std::uintptr_t>(memory);
+  registration.ring_entries = kBuffers;
+  registration.bgid = kBufferGroup;
+  if (const int e = io_uring_register_buf_ring(&ring_, &registration, 0); e < 0) return refuse(-e);
+  for (unsigned i = 0; i < kBuffers; ++i) provide(static_cast<std::uint16_t>(i));
+  return {};
+}
+
+// Cancels the receive, so that the socket is free when this returns. Not from a thread that is not
+// the owner: then the kernel refuses, and cancels later, by itself.
+UringBatch::~UringBatch() {
+  if (io_uring_sqe* const sqe = enabled_ ? io_uring_get_sqe(&ring_) : nullptr; sqe != nullptr) {
+    io_uring_prep_cancel64(sqe, kReceive, 0);
+    io_uring_sqe_set_data64(sqe, kOther);
+    submit_and_collect();
+  }
+  if (set_up_) io_uring_queue_exit(&ring_);
+  if (buffer_ring_ != nullptr) munmap(buffer_ring_, kBufferRingSize);
+  close(socket_);
+}
+
+void UringBatch::provide(std::uint16_t buffer) {
+  io_uring_buf_ring_add(buffer_ring_, &arrivals_[buffer], sizeof(Arrival), buffer,
+                        io_uring_buf_ring_mask(kBuffers), 0);
+  io_uring_buf_ring_advance(buffer_ring_, 1);
+}
+
+// When the multishot receive has ended (buffers used up, an empty datagram, an error), it is armed
+// anew before we return: else wait_handle() would stay silent for ever.
+std::span<Datagram> UringBatch::receive() {
+  if (!enabled_) enabled_ = io_uring_enable_rings(&ring_) == 0;
+  for (const std::uint16_t buffer : std::span(held_).first(held_count_)) provide(buffer);
+  count_ = 0;
+  held_count_ = 0;
+  failed_ = false;
+  do {
+    if (!armed_ && !arm()) break;
+    submit_and_collect();
+    reap();
+  } while (!armed_);
+  return std::span(datagrams_).first(count_);
+}
+
+bool UringBatch::arm() {
+  io_uring_sqe* const sqe = io_uring_get_sqe(&ring_);
+  if (sqe == nullptr) return false;
+  io_uring_prep_recvmsg_multishot(sqe, socket_, &shape_, 0);
+  io_uring_sqe_set_flags(sqe, IOSQE_BUFFER_SELECT);
+  io_uring_sqe_set_data64(sqe, kReceive);
+  sqe->buf_group = kBufferGroup;
+  armed_ = true;
+  return true;
+}
+
+void UringBatch::submit_and_collect() {
+  if (io_uring_submit_and_get_events(&ring_) < 0) ++counters_.receive_errors;
+}
+
+// A second failure in one call stays in the ring, so that wait_handle() stays readable and the
+// owner comes back.
+void UringBatch::reap() {
+  io_uring_cqe* completion = nullptr;
+  while (held_count_ < kBatchCapacity && io_uring_peek_cqe(&ring_, &completion) == 0) {
+    if (io_uring_cqe_get_data64(completion) == kReceive) {
+      if (completion->res < 0 && std::exchange(failed_, true)) return;
+      armed_ = (completion->flags & IORING_CQE_F_MORE) != 0;
+      take(*completion);
+    }
+    io_uring_cqe_seen(&ring_, completion);
+  }
+}
+
+void UringBatch::take(const io_uring_cqe& completion) {
+  if ((completion.flags & IORING_CQE_F_BUFFER) == 0) {
+    // ENOBUFS: more waited than there were buffers. They wait still.
+    if (completion.res != -ENOBUFS) ++counters_.receive_errors;
+    return;
+  }
+  const auto buffer = static_cast<std::uint16_t>(completion.flags >> IORING_CQE_BUFFER_SHIFT);
+  const auto slot = static_cast<std::uint32_t>(held_count_++);
+  held_[slot] = buffer;
+  if (completion.res < static_cast<int>(offsetof(Arrival, octets))) {
+    ++counters_.receive_errors;
+    return;
+  }
+  Arrival& arrival = arrivals_[buffer];
+  iovec octets = {arrival.octets.data(), arrival.octets.size()};
+  msghdr message{};
+  message.msg_name = arrival.name.data();
+  message.msg_namelen = std::min<socklen_t>(arrival.out.namelen, kNameRoom);
+  message.msg_control = arrival.control.data();
+  message.msg_controllen = std::min<std::size_t>(arrival.out.controllen, kControlRoom);
+  message.msg_flags = static_cast<int>(arrival.out.flags);
+  message.msg_iov = &octets;
+  message.msg_iovlen = 1;
+  const std::size_t length = static_cast<unsigned>(completion.res) - offsetof(Arrival, octets);
+  datagrams_[count_].slot = slot;
+  if (replies_[slot].accept(message, length, datagrams_[count_], counters_)) ++count_;
+}
+
+void UringBatch::send(std::span<const Datagram> part) {
+  std::array<io_uring_sqe*, kBatchCapacity> sends;
+  std::size_t queued = 0;
+  unsigned refused = 0;
+  for (const Datagram& d : part) {
+    if (d.reply_length == 0) continue;
+    io_uring_sqe* const sqe = queue_send(d);
+    if (sqe != nullptr) {
+      sends[queued++] = sqe;
+    } else {
+      ++refused;
+    }
+  }
+  if (queued > 0) refused += submit_sends(std::span(sends).first(queued));
+  counters_.send_refused += refused;
+}
+
+io_uring_sqe* UringBatch::queue_send(const Datagram& datagram) {
+  io_uring_sqe* const sqe = io_uring_get_sqe(&ring_);
+  if (sqe == nullptr) return nullptr;
+  io_uring_prep_sendmsg(sqe, socket_, replies_[datagram.slot].reply_header(datagram), MSG_DONTWAIT);
+  io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
+  io_uring_sqe_set_data64(sqe, kSend);
+  return sqe;
+}
+
+// Returns how many were refused. Those the kernel had no memory to begin with become no-operations:
+// a later submission must not send what their slots hold by then.
+unsigned UringBatch::submit_sends(std::span<io_uring_sqe* const> sends) {
+  const unsigned seen = io_uring_cq_ready(&ring_);
+  io_uring_submit(&ring_);
+  const std::size_t left = std::min<std::size_t>(io_uring_sq_ready(&ring_), sends.size());
+  for (io_uring_sqe* const sqe : sends.last(left)) {
+    io_uring_prep_nop(sqe);
+    io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
+    io_uring_sqe_set_data64(sqe, kOther);
+  }
+  const unsigned refused = static_cast<unsigned>(left) + count_refusals(seen);
+  counters_.sent += sends.size() - refused;
+  return refused;
+}
+
+// Sends that went well leave no completion. reap() passes over the others.
+unsigned UringBatch::count_refusals(unsigned seen) {
+  if (io_uring_cq_ready(&ring_) == seen) return 0;
+  std::array<io_uring_cqe*, kCompletions> completions;
+  const unsigned ready = io_uring_peek_batch_cqe(&ring_, completions.data(), kCompletions);
+  const auto fresh = std::span(completions).first(ready).subspan(seen);
+  return static_cast<unsigned>(std::ranges::count_if(
+      fresh, [](io_uring_cqe* c) { return io_uring_cqe_get_data64(c) == kSend; }));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<UdpBatch>> make_uring_batch(int socket) {
+  auto batch = std::make_unique<UringBatch>(socket);
+  if (const auto ready = batch->set_up(); !ready) return tl::unexpected(ready.error());
+  return batch;
+}
+
+}  // namespace timeball::net

@@ -1,8 +1,9 @@
-// What we know of the time, as one value: how to turn the kernel's clock into UTC, and how wrong the
-// result may be. The reference clock publishes it (Seqlock<ClockState>); shards read it once a batch.
+// What we know of the time, as one value: how to turn the kernel's clock into UTC, and how wrong
+// the result may be. The reference clock publishes it (Seqlock<ClockState>); shards read it once a
+// batch.
 //
-// The promise: |UTC - utc(k)| <= root_dispersion(k) + root_delay / 2, at every kernel time k >= as_of.
-// Trivially copyable; reads no clock; any thread.
+// The promise: |UTC - utc(k)| <= root_dispersion(k) + root_delay / 2, at every kernel time k >=
+// as_of. Trivially copyable; reads no clock; any thread.
 #pragma once
 
 #include <cstdint>
@@ -18,16 +19,16 @@ enum class LeapIndicator : std::uint8_t { kNone = 0, kInsert = 1, kDelete = 2, k
 inline constexpr std::uint8_t kMaxStratum = 16;  // RFC 5905: 16 is unsynchronised, 0 on the wire
 
 struct ClockState {
-  KernelTime as_of;                 // when offset and error_bound were right
-  Duration offset{};                // UTC - kernel time
-  Duration error_bound{};           // at as_of, without what root_delay covers
-  std::int64_t growth_ppb = 0;      // growth of error_bound, ns per second since as_of; >= 0
-  Duration root_delay{};            // to the primary reference, round trip
-  KernelTime reference_time;        // when the clock was last set or corrected
-  std::uint32_t reference_id = 0;   // RFC 5905, figure 12: four ASCII octets for stratum 1
+  KernelTime as_of;                // when offset and error_bound were right
+  Duration offset{};               // UTC - kernel time
+  Duration error_bound{};          // at as_of, without what root_delay covers
+  std::int64_t growth_ppb = 0;     // growth of error_bound, ns per second since as_of; >= 0
+  Duration root_delay{};           // to the primary reference, round trip
+  KernelTime reference_time;       // when the clock was last set or corrected
+  std::uint32_t reference_id = 0;  // RFC 5905, figure 12: four ASCII octets for stratum 1
   LeapIndicator leap = LeapIndicator::kUnknown;
   std::uint8_t stratum = kMaxStratum;  // 1..15, or 16
-  std::int8_t precision = -20;      // log2 seconds
+  std::int8_t precision = -20;         // log2 seconds
 
   constexpr bool synchronised() const {
     return stratum < kMaxStratum && leap != LeapIndicator::kUnknown;

@@ -32,13 +32,16 @@ struct NtpTimestamp {
     return {(std::uint64_t{era_seconds} << 32) | fraction};
   }
 
-  // a - b, taken as the shorter way round the era circle: exact for differences within +-68 years.
+  // a - b, taken as the shorter way round the era circle, to the nearest nanosecond: within +-68
+  // years, and difference(b, a) is its negative.
   static constexpr Duration difference(NtpTimestamp a, NtpTimestamp b) {
-    const auto d = static_cast<std::int64_t>(a.bits - b.bits);
-    const std::int64_t seconds = d >> 32;
-    const auto fraction = static_cast<std::uint64_t>(d) & 0xffff'ffffU;
-    const auto ns = static_cast<std::int64_t>((fraction * kNsPerSecond + (1U << 31)) >> 32);
-    return Duration(seconds * kNsPerSecond + ns);
+    const std::uint64_t forward = a.bits - b.bits;
+    const bool negative = forward >> 63 != 0;
+    const std::uint64_t magnitude = negative ? b.bits - a.bits : forward;
+    const std::uint64_t fraction = magnitude & 0xffff'ffffU;
+    const auto ns = static_cast<std::int64_t>((magnitude >> 32) * kNsPerSecond +
+                                              ((fraction * kNsPerSecond + (1U << 31)) >> 32));
+    return Duration(negative ? -ns : ns);
   }
 
   // The UTC time with these bits that is nearest to `pivot`.

@@ -1,4 +1,5 @@
-// Points in time on scales that do not mix by accident: what the kernel's clock says is not yet UTC.
+// Points in time on scales that do not mix by accident: what the kernel's clock says is not yet
+// UTC.
 //
 //   KernelTime     CLOCK_REALTIME as read, nanoseconds since 1970-01-01
 //   MonotonicTime  CLOCK_MONOTONIC, nanoseconds since boot

@@ -1,12 +1,14 @@
 // The AEAD table: the algorithms of RFC 8915, section 5.6, by their IANA numbers, in burst form.
 //
-//   15, 16, 17  AEAD_AES_SIV_CMAC_256, _384, _512 (RFC 5297), RFC 5116 form: S2V over the associated
-//               data, then the nonce, then the plaintext; ciphertext = SIV || C
+//   15, 16, 17  AEAD_AES_SIV_CMAC_256, _384, _512 (RFC 5297) in RFC 5116 form: S2V over the
+//               associated data, the nonce, the plaintext; ciphertext = SIV || C. A nonce of no
+//               octets is an absent one (RFC 5297, section 6): S2V then goes without it.
 //   30          AEAD_AES_128_GCM_SIV (RFC 8452); ciphertext = C || tag
 //
-// One row per implementation of an algorithm; every row gives the same octets. A call takes a burst of
-// independent jobs, each with its own key, so that a row may interleave them; jobs of one burst may
-// differ in every length. Pure: no clock, no randomness, no heap that grows with use.
+// One row per implementation of an algorithm; every row gives the same octets. A call takes a burst
+// of independent jobs, each with its own key, so that a row may interleave them; jobs of one burst
+// may differ in every length. Pure: no clock, no randomness, no heap that grows with use.
+//
 // Thread rules: an Engine belongs to one thread (it holds cipher contexts).
 #pragma once
 
@@ -34,10 +36,10 @@ inline constexpr std::size_t kTagLength = 16;  // of every algorithm here: ciphe
 
 struct AeadParameters {
   AeadId id;
-  std::string_view name;         // "AEAD_AES_SIV_CMAC_256"
-  std::size_t key_length;        // octets
-  std::size_t nonce_length;      // octets we send; RFC 8915 section 5.6's N_REQ = min(16, N_MAX)
-  bool nonce_length_fixed;       // GCM-SIV takes only this length; SIV takes any, 0 included
+  std::string_view name;     // "AEAD_AES_SIV_CMAC_256"
+  std::size_t key_length;    // octets
+  std::size_t nonce_length;  // octets we send; RFC 8915 section 5.6's N_REQ = min(16, N_MAX)
+  bool nonce_length_fixed;   // GCM-SIV takes only this length; SIV takes any, 0 included
 };
 
 // Every algorithm, in the registry's order.

@@ -1,8 +1,9 @@
 // Random octets from an explicit seed: AES-256-CTR keystream, the same for the same seed.
 //
-// Pure code takes one of these by reference; whoever owns it seeds it, from getrandom(2) in the daemon
-// (common/crypto/entropy.h), by hand in tests. Old output cannot be recomputed from the present state:
-// the key is replaced after every refill.
+// Pure code takes one of these by reference; whoever owns it seeds it, from getrandom(2) in the
+// daemon (common/crypto/entropy.h), by hand in tests. Old output cannot be recomputed from the
+// present state: the key is replaced at every refill, and what has been drawn is wiped.
+//
 // Thread rules: one thread. Never copied, never carried across fork.
 #pragma once
 
@@ -11,15 +12,17 @@
 #include <memory>
 
 #include "common/base/bytes.h"
-#include "common/base/secret.h"
 
 namespace timeball::crypto {
 
 inline constexpr std::size_t kSeedLength = 32;
 
+class Aes;
+
 class RandomGenerator {
  public:
-  // seed: kSeedLength octets.
+  // seed: kSeedLength octets. Throws std::runtime_error when OpenSSL lacks AES-256-CTR; so do all
+  // the others if it fails to encrypt, because octets that are not random must not be given out.
   explicit RandomGenerator(Bytes seed);
   ~RandomGenerator();
   RandomGenerator(const RandomGenerator&) = delete;
@@ -27,16 +30,15 @@ class RandomGenerator {
 
   void fill(MutableBytes out);
   std::uint32_t u32();
-  // Mixes fresh entropy in: the state afterwards depends on both.
+  // Mixes fresh entropy (kSeedLength octets) in: the state afterwards depends on both.
   void reseed(Bytes seed);
 
  private:
   void refill();
+  void rekey(Bytes seed);
 
-  struct Cipher;
-  std::unique_ptr<Cipher> cipher_;
-  Secret<kSeedLength> key_;
-  std::array<std::uint8_t, 4096> buffer_;
+  std::unique_ptr<Aes> cipher_;  // holds the key
+  std::array<std::uint8_t, 4096> buffer_{};
   std::size_t used_ = sizeof(buffer_);
 };
 

@@ -1,0 +1,23 @@
+#include "common/crypto/entropy.h"
+
+#include <sys/random.h>
+
+#include <cerrno>
+#include <system_error>
+
+namespace timeball::crypto {
+
+Result<void> read_entropy(MutableBytes out) {
+  while (!out.empty()) {
+    const ssize_t length = getrandom(out.data(), out.size(), 0);
+    if (length < 0 && errno == EINTR) continue;
+    if (length < 0) {
+      return fail("cannot draw random octets from the kernel with getrandom: " +
+                  std::generic_category().message(errno));
+    }
+    out = out.subspan(static_cast<std::size_t>(length));
+  }
+  return {};
+}
+
+}  // namespace timeball::crypto

@@ -20,6 +20,8 @@ struct NtpConfig {
   net::IoBackend io = net::IoBackend::kAuto;
   bool symmetric_active = false;  // also answer mode 1, with mode 2
   bool require_nts = false;       // leave requests without NTS unanswered
+
+  bool operator==(const NtpConfig&) const = default;
 };
 
 struct NtsKeConfig {
@@ -35,17 +37,23 @@ struct NtsKeConfig {
   std::chrono::nanoseconds deadline{};
   unsigned max_connections = 0;
   unsigned max_connections_per_address = 0;
+
+  bool operator==(const NtsKeConfig&) const = default;
 };
 
 struct KeysConfig {
   std::string file;  // empty: in memory only, cookies do not survive a restart
   std::chrono::nanoseconds rotation{};
   unsigned keep = 0;  // older generations that still open cookies
+
+  bool operator==(const KeysConfig&) const = default;
 };
 
 struct AccessConfig {
   std::vector<net::IpPrefix> allow;  // empty: everybody
   std::vector<net::IpPrefix> deny;   // wins over allow
+
+  bool operator==(const AccessConfig&) const = default;
 };
 
 enum class RateAction : std::uint8_t { kDrop, kKiss };
@@ -60,6 +68,8 @@ struct RateLimitConfig {
   unsigned ipv6_prefix = 64;
   unsigned table_size = 0;           // prefixes tracked per shard
   unsigned refusals_per_second = 0;  // NTS NAKs and kisses, per shard, always in force
+
+  bool operator==(const RateLimitConfig&) const = default;
 };
 
 struct RefclockConfig {
@@ -68,15 +78,21 @@ struct RefclockConfig {
   unsigned stratum = 0;  // the kernel does not tell its own
   std::chrono::nanoseconds
       error_bound{};  // with trust: how wrong that clock may be, as the operator says
+
+  bool operator==(const RefclockConfig&) const = default;
 };
 
 struct AdminConfig {
   std::vector<net::Endpoint> listen;  // none or one; loopback unless told otherwise
+
+  bool operator==(const AdminConfig&) const = default;
 };
 
 struct LogConfig {
   std::string level;
   LogFormat format = LogFormat::kText;
+
+  bool operator==(const LogConfig&) const = default;
 };
 
 struct Config {
@@ -88,6 +104,8 @@ struct Config {
   std::vector<RefclockConfig> refclocks;
   AdminConfig admin;
   LogConfig log;
+
+  bool operator==(const Config&) const = default;
 };
 
 }  // namespace timeball::server

@@ -1,0 +1,157 @@
+#include "server/settings_check.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace timeball::server {
+namespace {
+
+using net::Endpoint;
+
+// Reports each endpoint that stands twice in one list.
+void check_repeats(const std::string& path, const std::vector<Endpoint>& listen, Draft& draft) {
+  for (auto it = listen.begin(); it != listen.end(); ++it) {
+    if (std::find(listen.begin(), it, *it) != it) {
+      draft.error(path, it->to_string() + " stands twice; remove one");
+    }
+  }
+}
+
+// Whether two TCP listeners cannot both be bound: the wildcard address takes the whole port.
+bool clash(const Endpoint& a, const Endpoint& b) {
+  return a.port == b.port && a.family() == b.family() && a.scope == b.scope && a != b &&
+         (a.address.is_unspecified() || b.address.is_unspecified());
+}
+
+void check_ntp(Draft& draft) {
+  const NtpConfig& ntp = draft.loaded.config.ntp;
+  if (ntp.listen.empty()) {
+    draft.error("ntp.listen", "no address; write at least one, such as \"0.0.0.0:123\"");
+  }
+  check_repeats("ntp.listen", ntp.listen, draft);
+  if (ntp.require_nts && !draft.loaded.config.nts_ke.enabled) {
+    draft.warning("ntp.require_nts",
+                  "new clients cannot get keys here while nts_ke.enabled is false; "
+                  "make sure that another server that shares the key file gives them");
+  }
+}
+
+void check_nts_ke_listeners(Draft& draft) {
+  const auto& listen = draft.loaded.config.nts_ke.listen;
+  if (listen.empty()) {
+    draft.error("nts_ke.listen",
+                "no address; write at least one, such as \"0.0.0.0:4460\", or set nts_ke.enabled "
+                "to false");
+  }
+  check_repeats("nts_ke.listen", listen, draft);
+  for (auto it = listen.begin(); it != listen.end(); ++it) {
+    const auto other =
+        std::find_if(listen.begin(), it, [&](const Endpoint& e) { return clash(e, *it); });
+    if (other == it) continue;
+    draft.error("nts_ke.listen", other->to_string() + " and " + it->to_string() +
+                                     " take the same port; keep the one with the wildcard address");
+  }
+}
+
+void check_aeads(Draft& draft) {
+  const auto& aeads = draft.loaded.config.nts_ke.aeads;
+  if (aeads.empty()) {
+    draft.error("nts_ke.aeads", "no algorithm; write at least one, such as [15]");
+    return;
+  }
+  for (auto it = aeads.begin(); it != aeads.end(); ++it) {
+    if (std::find(aeads.begin(), it, *it) != it) {
+      draft.error("nts_ke.aeads",
+                  std::to_string(static_cast<unsigned>(*it)) + " stands twice; remove one");
+    }
+  }
+  const bool has_mandatory =
+      std::find(aeads.begin(), aeads.end(), crypto::AeadId::kAesSivCmac256) != aeads.end();
+  if (!has_mandatory) {
+    draft.warning("nts_ke.aeads",
+                  "without 15, which RFC 8915 makes mandatory, many clients get no keys; add 15");
+  }
+}
+
+void check_nts_ke(Draft& draft) {
+  const NtsKeConfig& nts_ke = draft.loaded.config.nts_ke;
+  if (!nts_ke.enabled) return;
+  check_nts_ke_listeners(draft);
+  check_aeads(draft);
+  if (nts_ke.certificate.empty()) {
+    draft.error("nts_ke.certificate",
+                "no file; name the certificate chain, or set nts_ke.enabled to false");
+  }
+  if (nts_ke.private_key.empty()) {
+    draft.error("nts_ke.private_key",
+                "no file; name the certificate's key, or set nts_ke.enabled to false");
+  }
+  if (nts_ke.max_connections_per_address > nts_ke.max_connections) {
+    draft.warning("nts_ke.max_connections_per_address",
+                  "one address may take every connection; write less than max_connections (" +
+                      std::to_string(nts_ke.max_connections) + ')');
+  }
+}
+
+void check_keys(Draft& draft) {
+  if (!draft.loaded.config.keys.file.empty()) return;
+  draft.warning("keys.file",
+                "empty: all clients must run NTS-KE again after each restart; name a file to keep "
+                "the keys");
+}
+
+void check_access(Draft& draft) {
+  const AccessConfig& access = draft.loaded.config.access;
+  for (const net::IpPrefix& allow : access.allow) {
+    for (const net::IpPrefix& deny : access.deny) {
+      if (deny.bits > allow.bits || !deny.contains(allow.address)) continue;
+      draft.warning("access.allow", allow.to_string() + " is wholly denied by " + deny.to_string() +
+                                        ", and deny wins; remove one");
+    }
+  }
+}
+
+void check_refclocks(Draft& draft) {
+  const auto& refclocks = draft.loaded.config.refclocks;
+  for (std::size_t i = 1; i < refclocks.size(); ++i) {
+    draft.error("refclock[" + std::to_string(i) + ']',
+                "there is one kernel clock only; remove this [[refclock]]");
+  }
+}
+
+bool is_loopback(const net::IpAddress& address) {
+  static const auto kV4 = *net::IpPrefix::parse("127.0.0.0/8");
+  static const auto kV6 = *net::IpPrefix::parse("::1");
+  return kV4.contains(address) || kV6.contains(address);
+}
+
+void check_admin(Draft& draft) {
+  const Config& config = draft.loaded.config;
+  if (config.admin.listen.empty()) return;
+  const Endpoint& admin = config.admin.listen.front();
+  if (!is_loopback(admin.address)) {
+    draft.warning("admin.listen", admin.to_string() +
+                                      " is not a loopback address: whoever reaches it reads the "
+                                      "metrics; filter the port, or write \"127.0.0.1:9123\"");
+  }
+  if (!config.nts_ke.enabled) return;
+  for (const Endpoint& ke : config.nts_ke.listen) {
+    if (ke == admin || clash(ke, admin)) {
+      draft.error("admin.listen", admin.to_string() + " is taken by nts_ke.listen (" +
+                                      ke.to_string() + "); choose another port");
+    }
+  }
+}
+
+}  // namespace
+
+void check_combinations(Draft& draft) {
+  check_ntp(draft);
+  check_nts_ke(draft);
+  check_keys(draft);
+  check_access(draft);
+  check_refclocks(draft);
+  check_admin(draft);
+}
+
+}  // namespace timeball::server

@@ -1,0 +1,499 @@
+#include "server/settings_table.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <limits>
+#include <optional>
+#include <utility>
+
+namespace timeball::server {
+namespace {
+
+using std::chrono::nanoseconds;
+using namespace std::chrono_literals;
+
+using Problems = std::vector<Problem>;
+
+template <class T>
+const T* as(const TomlValue& value) {
+  return std::get_if<T>(&value.data);
+}
+
+// ---- The types of settings. Each has: type(), range(), read() (nothing when the value is wrong;
+// says why in problems), write().
+
+void expected(std::string_view what, const TomlValue& found, Problems& problems) {
+  problems.push_back({found.line, "found " + describe(found) + "; write " + std::string(what)});
+}
+
+struct Boolean {
+  std::string type() const { return "boolean"; }
+  std::string range() const { return ""; }
+  std::optional<bool> read(const TomlValue& value, Problems& problems) const {
+    if (const auto* truth = as<bool>(value)) return *truth;
+    expected("true or false, without quotes", value, problems);
+    return std::nullopt;
+  }
+  std::string write(bool truth) const { return truth ? "true" : "false"; }
+};
+
+template <class T>
+struct Integer {
+  T min;
+  T max;
+
+  std::string type() const { return "integer"; }
+  std::string range() const { return std::to_string(min) + " to " + std::to_string(max); }
+  std::optional<T> read(const TomlValue& value, Problems& problems) const {
+    const auto* number = as<std::int64_t>(value);
+    if (number != nullptr && *number >= min && *number <= max) return static_cast<T>(*number);
+    expected("a whole number from " + range() + (number ? "" : ", without quotes"), value,
+             problems);
+    return std::nullopt;
+  }
+  std::string write(T number) const { return std::to_string(number); }
+};
+
+constexpr std::array<std::pair<std::string_view, nanoseconds>, 7> kUnits = {
+    {{"d", 24h}, {"h", 1h}, {"m", 1min}, {"s", 1s}, {"ms", 1ms}, {"us", 1us}, {"ns", 1ns}}};
+
+// "250ms": a whole number and a unit. Nothing when it is not that, or does not fit.
+std::optional<nanoseconds> parse_duration(std::string_view text) {
+  std::int64_t count = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (error != std::errc{} || count < 0) return std::nullopt;
+  const std::string_view suffix = text.substr(static_cast<std::size_t>(stop - text.data()));
+  for (const auto& [name, unit] : kUnits) {
+    if (suffix != name) continue;
+    if (count > nanoseconds::max() / unit) return std::nullopt;
+    return count * unit;
+  }
+  return std::nullopt;
+}
+
+// In the largest unit that divides it; one day is "24h".
+std::string print_duration(nanoseconds duration) {
+  for (const auto& [name, unit] : kUnits) {
+    if (unit == 24h && duration == 24h) continue;
+    if (duration >= unit && duration % unit == 0ns) {
+      return std::to_string(duration / unit) + std::string(name);
+    }
+  }
+  return "0s";
+}
+
+struct Period {
+  nanoseconds min;
+  nanoseconds max;
+
+  std::string type() const { return "duration"; }
+  std::string range() const { return write(min) + " to " + write(max); }
+  std::optional<nanoseconds> read(const TomlValue& value, Problems& problems) const {
+    const auto* text = as<std::string>(value);
+    const auto duration = text ? parse_duration(*text) : std::nullopt;
+    if (duration && *duration >= min && *duration <= max) return duration;
+    expected("a whole number with its unit (d, h, m, s, ms, us, ns), in quotes, from " + range(),
+             value, problems);
+    return std::nullopt;
+  }
+  std::string write(nanoseconds duration) const { return '"' + print_duration(duration) + '"'; }
+};
+
+template <class T>
+struct Choice {
+  std::vector<std::pair<std::string_view, T>> names;
+
+  std::string type() const { return "text"; }
+  std::string range() const {
+    std::string out;
+    for (const auto& [name, unused] : names) {
+      if (!out.empty()) out += ", ";
+      out += quote_toml(name);
+    }
+    return out;
+  }
+  std::optional<T> read(const TomlValue& value, Problems& problems) const {
+    if (const auto* text = as<std::string>(value)) {
+      for (const auto& [name, choice] : names) {
+        if (*text == name) return choice;
+      }
+    }
+    expected((names.size() > 1 ? "one of " : "") + range(), value, problems);
+    return std::nullopt;
+  }
+  std::string write(const T& chosen) const {
+    for (const auto& [name, choice] : names) {
+      if (choice == chosen) return quote_toml(name);
+    }
+    return "\"\"";
+  }
+};
+
+struct Path {
+  std::string type() const { return "file"; }
+  std::string range() const { return ""; }
+  std::optional<std::string> read(const TomlValue& value, Problems& problems) const {
+    const auto* text = as<std::string>(value);
+    const bool printable =
+        text && std::all_of(text->begin(), text->end(), [](unsigned char c) { return c >= 0x20; });
+    if (printable) return *text;
+    expected("a file name in quotes, without control characters", value, problems);
+    return std::nullopt;
+  }
+  std::string write(const std::string& path) const { return quote_toml(path); }
+};
+
+bool is_host_label(std::string_view label) {
+  static constexpr std::string_view kLetters =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-";
+  return !label.empty() && label.size() <= 63 && label.front() != '-' && label.back() != '-' &&
+         label.find_first_not_of(kLetters) == std::string_view::npos;
+}
+
+// A DNS name in A-label form whose last label is not a number (RFC 1123, section 2.1).
+bool is_host_name(std::string_view name) {
+  if (name.size() > 253) return false;
+  for (std::string_view rest = name;;) {
+    const std::size_t dot = rest.find('.');
+    const std::string_view label = rest.substr(0, dot);
+    if (!is_host_label(label)) return false;
+    if (dot == std::string_view::npos) {
+      return label.find_first_not_of("0123456789") != std::string_view::npos;
+    }
+    rest.remove_prefix(dot + 1);
+  }
+}
+
+// What NTS-KE record 6 may hold (RFC 8915, section 4.1.7).
+struct Host {
+  std::string type() const { return "host"; }
+  std::string range() const { return "DNS name, IPv4 or IPv6 address, or empty"; }
+  std::optional<std::string> read(const TomlValue& value, Problems& problems) const {
+    const auto* text = as<std::string>(value);
+    if (text && (text->empty() || is_host_name(*text) || net::IpAddress::parse(*text))) {
+      return *text;
+    }
+    expected("a DNS name in ASCII (ntp1.example.net) or an IP address without a port", value,
+             problems);
+    return std::nullopt;
+  }
+  std::string write(const std::string& host) const { return quote_toml(host); }
+};
+
+// Anything with T::parse and to_string(): an address or a prefix, as text.
+template <class T>
+struct Address {
+  std::string_view name;     // "IP:PORT"
+  std::string_view example;  // in quotes
+
+  std::string type() const { return std::string(name); }
+  std::string range() const { return ""; }
+  std::optional<T> read(const TomlValue& value, Problems& problems) const {
+    const auto* text = as<std::string>(value);
+    if (text == nullptr) {
+      expected("an address in quotes, such as " + std::string(example), value, problems);
+      return std::nullopt;
+    }
+    const auto parsed = T::parse(*text);
+    if (parsed) return *parsed;
+    problems.push_back({value.line, parsed.error().message});
+    return std::nullopt;
+  }
+  std::string write(const T& address) const { return quote_toml(address.to_string()); }
+};
+
+// One endpoint, or none, as text.
+struct OptionalEndpoint {
+  Address<net::Endpoint> endpoint;
+
+  std::string type() const { return endpoint.type(); }
+  std::string range() const { return "or empty"; }
+  std::optional<std::vector<net::Endpoint>> read(const TomlValue& value, Problems& problems) const {
+    const auto* text = as<std::string>(value);
+    if (text != nullptr && text->empty()) return std::vector<net::Endpoint>{};
+    const auto one = endpoint.read(value, problems);
+    if (!one) return std::nullopt;
+    return std::vector{*one};
+  }
+  std::string write(const std::vector<net::Endpoint>& value) const {
+    return value.empty() ? "\"\"" : endpoint.write(value.front());
+  }
+};
+
+struct Aead {
+  std::string type() const { return "AEAD number"; }
+  std::string range() const {
+    std::string out;
+    for (const auto& row : crypto::aead_table()) {
+      if (!out.empty()) out += ", ";
+      out += std::to_string(static_cast<unsigned>(row.id));
+    }
+    return out;
+  }
+  std::optional<crypto::AeadId> read(const TomlValue& value, Problems& problems) const {
+    const auto* number = as<std::int64_t>(value);
+    if (number != nullptr && *number >= 0 && *number <= 0xffff) {
+      if (const auto* row = crypto::find_aead(static_cast<std::uint16_t>(*number))) return row->id;
+    }
+    expected("AEAD algorithms by their IANA numbers: " + range(), value, problems);
+    return std::nullopt;
+  }
+  std::string write(crypto::AeadId id) const { return std::to_string(static_cast<unsigned>(id)); }
+};
+
+template <class T, class Element>
+struct List {
+  Element element;
+
+  std::string type() const { return "list of " + element.type(); }
+  std::string range() const { return element.range(); }
+  std::optional<std::vector<T>> read(const TomlValue& value, Problems& problems) const {
+    const auto* array = as<TomlArray>(value);
+    if (array == nullptr) {
+      expected("a list, in square brackets", value, problems);
+      return std::nullopt;
+    }
+    const std::size_t before = problems.size();
+    std::vector<T> out;
+    for (const TomlValue& item : *array) {
+      if (const auto one = element.read(item, problems)) out.push_back(*one);
+    }
+    if (problems.size() > before) return std::nullopt;
+    return out;
+  }
+  std::string write(const std::vector<T>& values) const {
+    std::string out;
+    for (const T& value : values) out += (out.empty() ? "" : ", ") + element.write(value);
+    return '[' + out + ']';
+  }
+};
+
+constexpr Address<net::Endpoint> kEndpoint{"IP:PORT", "\"192.0.2.1:123\" or \"[2001:db8::1]:123\""};
+constexpr Address<net::IpPrefix> kPrefix{"prefix", "\"192.0.2.0/24\" or \"2001:db8::/32\""};
+using Endpoints = List<net::Endpoint, Address<net::Endpoint>>;
+using Prefixes = List<net::IpPrefix, Address<net::IpPrefix>>;
+using Aeads = List<crypto::AeadId, Aead>;
+
+// ---- Rows.
+
+template <class S>
+S& section_of(Config& config, S Config::*section, std::size_t) {
+  return config.*section;
+}
+template <class S>
+S& section_of(Config& config, std::vector<S> Config::*section, std::size_t index) {
+  return (config.*section)[index];
+}
+
+struct RowText {
+  std::string_view path;  // "section.key"
+  std::string_view default_toml;
+  std::string_view unit;
+  Reload reload;
+  std::string_view help;
+};
+
+template <class Where, class S, class T, class Type>
+Setting row(Where Config::*section, T S::*member, Type type, const RowText& text) {
+  const std::size_t dot = text.path.find('.');
+  Setting setting;
+  setting.section = text.path.substr(0, dot);
+  setting.key = text.path.substr(dot + 1);
+  setting.type = type.type();
+  setting.range = type.range();
+  setting.default_toml = text.default_toml;
+  setting.unit = text.unit;
+  setting.reload = text.reload;
+  setting.help = text.help;
+  setting.read = [=](const TomlValue& value, Config& config, std::size_t index) {
+    Problems problems;
+    if (auto read = type.read(value, problems)) {
+      section_of(config, section, index).*member = std::move(*read);
+    }
+    return problems;
+  };
+  setting.write = [=](const Config& config, std::size_t index) {
+    return type.write(section_of(const_cast<Config&>(config), section, index).*member);
+  };
+  return setting;
+}
+
+constexpr Reload kRestart = Reload::kRestart;
+constexpr Reload kReload = Reload::kReload;
+
+void add_ntp(std::vector<Setting>& rows) {
+  constexpr auto kAt = &Config::ntp;
+  rows.push_back(row(kAt, &NtpConfig::listen, Endpoints{kEndpoint},
+                     {"ntp.listen", R"(["0.0.0.0:123", "[::]:123"])", "", kRestart,
+                      "UDP addresses on which NTP is answered"}));
+  rows.push_back(
+      row(kAt, &NtpConfig::shards, Integer<unsigned>{0, 1024},
+          {"ntp.shards", "0", "threads", kRestart, "serving threads; 0: one for each usable CPU"}));
+  rows.push_back(row(kAt, &NtpConfig::io,
+                     Choice<net::IoBackend>{{{"auto", net::IoBackend::kAuto},
+                                             {"io_uring", net::IoBackend::kIoUring},
+                                             {"mmsg", net::IoBackend::kMmsg}}},
+                     {"ntp.io", R"("auto")", "", kRestart, "how datagrams reach the kernel"}));
+  rows.push_back(row(kAt, &NtpConfig::symmetric_active, Boolean{},
+                     {"ntp.symmetric_active", "false", "", kRestart,
+                      "also answer mode 1 (symmetric active), statelessly"}));
+  rows.push_back(
+      row(kAt, &NtpConfig::require_nts, Boolean{},
+          {"ntp.require_nts", "false", "", kRestart, "leave requests without NTS unanswered"}));
+}
+
+void add_nts_ke_identity(std::vector<Setting>& rows) {
+  constexpr auto kAt = &Config::nts_ke;
+  rows.push_back(row(kAt, &NtsKeConfig::enabled, Boolean{},
+                     {"nts_ke.enabled", "true", "", kRestart, "offer NTS key establishment"}));
+  rows.push_back(row(kAt, &NtsKeConfig::listen, Endpoints{kEndpoint},
+                     {"nts_ke.listen", R"(["0.0.0.0:4460", "[::]:4460"])", "", kRestart,
+                      "TCP addresses on which NTS-KE is answered"}));
+  rows.push_back(row(kAt, &NtsKeConfig::certificate, Path{},
+                     {"nts_ke.certificate", R"("/etc/timeball/chain.pem")", "", kReload,
+                      "certificate chain in PEM, the server's own certificate first"}));
+  rows.push_back(row(kAt, &NtsKeConfig::private_key, Path{},
+                     {"nts_ke.private_key", R"("/etc/timeball/key.pem")", "", kReload,
+                      "the certificate's private key in PEM, not encrypted, mode 0600"}));
+  rows.push_back(row(
+      kAt, &NtsKeConfig::threads, Integer<unsigned>{0, 1024},
+      {"nts_ke.threads", "0", "threads", kRestart, "NTS-KE threads; 0: one for each usable CPU"}));
+}
+
+void add_nts_ke_protocol(std::vector<Setting>& rows) {
+  constexpr auto kAt = &Config::nts_ke;
+  rows.push_back(row(kAt, &NtsKeConfig::aeads, Aeads{},
+                     {"nts_ke.aeads", "[30, 15, 17, 16]", "", kRestart,
+                      "AEAD algorithms offered, in order of preference"}));
+  rows.push_back(
+      row(kAt, &NtsKeConfig::gcm_siv_without_record_1024, Boolean{},
+          {"nts_ke.gcm_siv_without_record_1024", "false", "", kRestart,
+           "choose AEAD 30 also for clients that do not send record 1024 (chrony 4.4 and "
+           "4.5), with the key exporter context they expect"}));
+  rows.push_back(row(kAt, &NtsKeConfig::server, Host{},
+                     {"nts_ke.server", R"("")", "", kRestart,
+                      "NTP server named to clients (record 6); empty: the host they asked"}));
+  rows.push_back(row(kAt, &NtsKeConfig::port, Integer<std::uint16_t>{0, 65535},
+                     {"nts_ke.port", "0", "UDP port", kRestart,
+                      "NTP port named to clients (record 7); 0: named only when it is not 123"}));
+  rows.push_back(
+      row(kAt, &NtsKeConfig::deadline, Period{100ms, 60s},
+          {"nts_ke.deadline", R"("5s")", "", kRestart, "how long one client may take in all"}));
+  rows.push_back(row(kAt, &NtsKeConfig::max_connections, Integer<unsigned>{1, 1'000'000},
+                     {"nts_ke.max_connections", "4096", "connections", kRestart,
+                      "NTS-KE connections open at once"}));
+  rows.push_back(row(kAt, &NtsKeConfig::max_connections_per_address,
+                     Integer<unsigned>{1, 1'000'000},
+                     {"nts_ke.max_connections_per_address", "64", "connections", kRestart,
+                      "NTS-KE connections open at once from one address"}));
+}
+
+void add_keys_and_access(std::vector<Setting>& rows) {
+  rows.push_back(row(&Config::keys, &KeysConfig::file, Path{},
+                     {"keys.file", R"("/var/lib/timeball/master-keys")", "", kRestart,
+                      "where the master keys are kept (mode 0600); empty: in memory only, so that "
+                      "cookies die with the daemon"}));
+  rows.push_back(
+      row(&Config::keys, &KeysConfig::rotation, Period{1s, 24h * 365},
+          {"keys.rotation", R"("24h")", "", kRestart, "how often the master key changes"}));
+  rows.push_back(row(
+      &Config::keys, &KeysConfig::keep, Integer<unsigned>{1, 1000},
+      {"keys.keep", "7", "generations", kRestart, "older master keys whose cookies still work"}));
+  rows.push_back(row(&Config::access, &AccessConfig::allow, Prefixes{kPrefix},
+                     {"access.allow", "[]", "", kReload, "clients answered; empty: everybody"}));
+  rows.push_back(row(&Config::access, &AccessConfig::deny, Prefixes{kPrefix},
+                     {"access.deny", "[]", "", kReload, "clients not answered; wins over allow"}));
+}
+
+void add_rate_limit(std::vector<Setting>& rows) {
+  constexpr auto kAt = &Config::rate_limit;
+  rows.push_back(
+      row(kAt, &RateLimitConfig::enabled, Boolean{},
+          {"rate_limit.enabled", "false", "", kRestart, "limit how often one prefix is answered"}));
+  rows.push_back(row(kAt, &RateLimitConfig::interval, Period{1us, 1h},
+                     {"rate_limit.interval", R"("1s")", "", kRestart,
+                      "one request each, per prefix, on average"}));
+  rows.push_back(row(
+      kAt, &RateLimitConfig::burst, Integer<unsigned>{1, 1'000'000},
+      {"rate_limit.burst", "8", "requests", kRestart, "requests a quiet prefix may send at once"}));
+  rows.push_back(row(kAt, &RateLimitConfig::action,
+                     Choice<RateAction>{{{"drop", RateAction::kDrop}, {"kiss", RateAction::kKiss}}},
+                     {"rate_limit.action", R"("drop")", "", kRestart,
+                      "over the limit: drop, or answer with kiss code RATE; requests with NTS are "
+                      "always dropped"}));
+  rows.push_back(row(kAt, &RateLimitConfig::let_through, Integer<unsigned>{0, 1'000'000},
+                     {"rate_limit.let_through", "4", "requests", kRestart,
+                      "one in this many over the limit is served, so that forged requests cannot "
+                      "silence a client; 0: none"}));
+  rows.push_back(row(kAt, &RateLimitConfig::ipv4_prefix, Integer<unsigned>{1, 32},
+                     {"rate_limit.ipv4_prefix", "32", "bits", kRestart,
+                      "IPv4 clients that share this many bits share a limit"}));
+  rows.push_back(row(kAt, &RateLimitConfig::ipv6_prefix, Integer<unsigned>{1, 128},
+                     {"rate_limit.ipv6_prefix", "64", "bits", kRestart,
+                      "IPv6 clients that share this many bits share a limit"}));
+  rows.push_back(row(kAt, &RateLimitConfig::table_size, Integer<unsigned>{64, 1u << 24},
+                     {"rate_limit.table_size", "65536", "prefixes", kRestart,
+                      "prefixes remembered by each shard"}));
+  rows.push_back(row(kAt, &RateLimitConfig::refusals_per_second, Integer<unsigned>{1, 1'000'000},
+                     {"rate_limit.refusals_per_second", "1000", "replies per second", kRestart,
+                      "NTS NAKs and kisses sent by each shard at most; in force also when "
+                      "enabled = false"}));
+}
+
+void add_rest(std::vector<Setting>& rows) {
+  rows.push_back(row(&Config::refclocks, &RefclockConfig::driver,
+                     Choice<std::string>{{{"system", "system"}}},
+                     {"refclock.driver", R"("system")", "", kRestart,
+                      "where time comes from; system: the kernel's clock"}));
+  rows.push_back(row(&Config::refclocks, &RefclockConfig::trust, Boolean{},
+                     {"refclock.trust", "false", "", kRestart,
+                      "serve the kernel's clock even when it says it is not synchronised"}));
+  rows.push_back(row(&Config::refclocks, &RefclockConfig::stratum, Integer<unsigned>{1, 15},
+                     {"refclock.stratum", "10", "", kRestart, "stratum served with trust = true"}));
+  rows.push_back(row(&Config::admin, &AdminConfig::listen, OptionalEndpoint{kEndpoint},
+                     {"admin.listen", R"("127.0.0.1:9123")", "", kRestart,
+                      "TCP address of /metrics and /healthz (HTTP); empty: off"}));
+  rows.push_back(row(&Config::log, &LogConfig::level,
+                     Choice<std::string>{{{"trace", "trace"},
+                                          {"debug", "debug"},
+                                          {"info", "info"},
+                                          {"warning", "warning"},
+                                          {"error", "error"},
+                                          {"critical", "critical"},
+                                          {"off", "off"}}},
+                     {"log.level", R"("info")", "", kReload, "the least that is logged"}));
+  rows.push_back(row(&Config::log, &LogConfig::format,
+                     Choice<LogFormat>{{{"text", LogFormat::kText}, {"json", LogFormat::kJson}}},
+                     {"log.format", R"("text")", "", kRestart,
+                      "text, or one JSON object a line; on standard error"}));
+}
+
+}  // namespace
+
+const std::vector<Setting>& settings_table() {
+  static const std::vector<Setting> kRows = [] {
+    std::vector<Setting> rows;
+    add_ntp(rows);
+    add_nts_ke_identity(rows);
+    add_nts_ke_protocol(rows);
+    add_keys_and_access(rows);
+    add_rate_limit(rows);
+    add_rest(rows);
+    return rows;
+  }();
+  return kRows;
+}
+
+const std::vector<std::string>& settings_sections() {
+  static const std::vector<std::string> kSections = [] {
+    std::vector<std::string> names;
+    for (const Setting& setting : settings_table()) {
+      if (names.empty() || names.back() != setting.section) names.push_back(setting.section);
+    }
+    return names;
+  }();
+  return kSections;
+}
+
+}  // namespace timeball::server

@@ -5,6 +5,7 @@
 // ring's own descriptor is readable while completions or deferred work wait for us.
 #include <liburing.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -97,6 +98,12 @@ tl::unexpected<Error> refuse(int error) {
       std::strerror(error) + ")");
 }
 
+// liburing 2.3 declares io_uring_enable_rings, but its shared library does not export it.
+bool enable(const io_uring& ring) {
+  return syscall(__NR_io_uring_register, ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0) ==
+         0;
+}
+
 Result<void> UringBatch::set_up() {
   io_uring_params params{};
   params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED |
@@ -141,7 +148,7 @@ void UringBatch::provide(std::uint16_t buffer) {
 // When the multishot receive has ended (buffers used up, an empty datagram, an error), it is armed
 // anew before we return: else wait_handle() would stay silent for ever.
 std::span<Datagram> UringBatch::receive() {
-  if (!enabled_) enabled_ = io_uring_enable_rings(&ring_) == 0;
+  if (!enabled_) enabled_ = enable(ring_);
   for (const std::uint16_t buffer : std::span(held_).first(held_count_)) provide(buffer);
   count_ = 0;
   held_count_ = 0;

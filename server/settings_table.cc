@@ -450,7 +450,12 @@ void add_rest(std::vector<Setting>& rows) {
                      {"refclock.trust", "false", "", kRestart,
                       "serve the kernel's clock even when it says it is not synchronised"}));
   rows.push_back(row(&Config::refclocks, &RefclockConfig::stratum, Integer<unsigned>{1, 15},
-                     {"refclock.stratum", "10", "", kRestart, "stratum served with trust = true"}));
+                     {"refclock.stratum", "10", "", kRestart,
+                      "stratum served; the kernel does not tell its own"}));
+  rows.push_back(row(&Config::refclocks, &RefclockConfig::error_bound, Period{1us, 1h},
+                     {"refclock.error_bound", R"("10ms")", "", kRestart,
+                      "with trust = true: how wrong an unsynchronised kernel clock may be, as you "
+                      "assert; served as root dispersion"}));
   rows.push_back(row(&Config::admin, &AdminConfig::listen, OptionalEndpoint{kEndpoint},
                      {"admin.listen", R"("127.0.0.1:9123")", "", kRestart,
                       "TCP address of /metrics and /healthz (HTTP); empty: off"}));

@@ -1,0 +1,122 @@
+"""Other people's NTP software, as tests/peers unpacked it: started, questioned and stopped."""
+import os
+import re
+import subprocess
+from pathlib import Path
+
+PEERS = Path(__file__).resolve().parents[2] / ".cache" / "peers"
+# Whatever their configuration says, they cannot touch the machine's clock.
+HARMLESS = ["setpriv", "--bounding-set=-sys_time", "--inh-caps=-sys_time"]
+
+
+class Peer:
+    """A program that runs in the foreground; its directory is private, as chrony demands."""
+
+    def __init__(self, directory):
+        self.directory = Path(directory)
+        self.directory.chmod(0o700)
+        self.log_file = self.directory / "log"
+        self.process = None
+
+    def start(self, command):
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen([*HARMLESS, *map(str, command)], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log)
+
+    def log(self):
+        return self.log_file.read_text(errors="replace")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Chrony(Peer):
+    """chronyd as client of one NTS server on this host; polls four times a second. It never touches the
+    clock (-x)."""
+
+    def __init__(self, directory, ke_port, ca):
+        super().__init__(directory)
+        self.socket = self.directory / "chronyd.sock"
+        configuration = self.directory / "chrony.conf"
+        configuration.write_text(
+            f"server localhost nts ntsport {ke_port} minpoll -2 maxpoll -2 iburst\n"
+            f"ntstrustedcerts {ca}\n"
+            f"ntsdumpdir {self.directory}\n"
+            "cmdport 0\n"
+            f"bindcmdaddress {self.socket}\n"
+            f"pidfile {self.directory}/pid\n")
+        self.start([PEERS / "chrony/usr/sbin/chronyd", "-d", "-x", "-u", "root", "-f", configuration])
+
+    def ask(self, *command):
+        """chronyc's rows; empty while chronyd is not ready."""
+        answer = subprocess.run([PEERS / "chrony/usr/bin/chronyc", "-h", self.socket, "-c", *command],
+                                capture_output=True, text=True, timeout=15)
+        return [line.split(",") for line in answer.stdout.splitlines()] if answer.returncode == 0 else []
+
+    def authdata(self):
+        """{"Mode": "NTS", "Cook": 8 ...}, None while there is nothing."""
+        names = ("Name", "Mode", "KeyID", "Type", "KLen", "Last", "Atmp", "NAK", "Cook", "CLen")
+        rows = self.ask("authdata")
+        if not rows or len(rows[0]) != len(names):
+            return None
+        return {name: int(value) if value.isdigit() else value for name, value in zip(names, rows[0])}
+
+    def ntpdata(self):
+        """{"Authenticated": "Yes", "Total valid RX": "20" ...}"""
+        answer = subprocess.run([PEERS / "chrony/usr/bin/chronyc", "-h", self.socket, "ntpdata"],
+                                capture_output=True, text=True, timeout=15)
+        rows = (line.split(":", 1) for line in answer.stdout.splitlines() if ":" in line)
+        return {name.strip(): value.strip() for name, value in rows}
+
+    def authenticated_replies(self):
+        data = self.ntpdata()
+        return int(data["Total valid RX"]) if data.get("Authenticated") == "Yes" else 0
+
+    def synchronised(self):
+        """The server is the selected source and answered each of the last four polls."""
+        rows = self.ask("sources")
+        return bool(rows) and rows[0][1] == "*" and int(rows[0][5], 8) & 0o17 == 0o17
+
+
+class Ntpsec(Peer):
+    """NTPsec's ntpd as client of one NTS server on this host; polls every second, disciplines nothing."""
+
+    def __init__(self, directory, ke_port, ca):
+        super().__init__(directory)
+        self.root = PEERS / "ntpsec"
+        configuration = self.directory / "ntp.conf"
+        configuration.write_text(
+            "disable ntp\n"
+            f"server localhost:{ke_port} nts ca {ca} minpoll 0 maxpoll 0\n"
+            "restrict 127.0.0.1\n"
+            "restrict ::1\n"
+            f"statsdir {self.directory}/\n")
+        self.start([self.root / "usr/sbin/ntpd", "-n", "-c", configuration])
+
+    def ask(self, command):
+        """What ntpq prints; empty while ntpd is not ready."""
+        library = self.root / "usr/lib" / f"{os.uname().machine}-linux-gnu" / "ntp"
+        environment = {**os.environ, "PYTHONPATH": str(self.root / "usr/lib/python3/dist-packages"),
+                       "LD_LIBRARY_PATH": str(library)}
+        return subprocess.run(["/usr/bin/python3", self.root / "usr/bin/ntpq", "-c", command, "127.0.0.1"],
+                              capture_output=True, text=True, timeout=30, env=environment).stdout
+
+    def counters(self):
+        """ntsinfo: {"NTS client recvs good": 3, "NTS KE client probes good": 1 ...}"""
+        return {name: int(value) for name, value in re.findall(r"^(NTS [^:]+):\s+(\d+)$", self.ask("ntsinfo"), re.M)}
+
+    def association(self):
+        """The variables of its one association: {"ntscookies": "8", "reach": "377" ...}"""
+        return dict(re.findall(r"(\w+)=([^,\s]+)", self.ask("rv &1")))
+
+    def synchronised(self):
+        """The server is the system peer."""
+        return bool(re.search(r"^\*", self.ask("lpeers"), re.M))

@@ -1,9 +1,9 @@
 #include "common/crypto/aes.h"
 
 #include <cassert>
-#include <limits>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace timeball::crypto {
 namespace {
@@ -19,8 +19,7 @@ std::string cipher_name(Aes::Mode mode, std::size_t key_length) {
 
 }  // namespace
 
-Aes::Aes(Mode mode, std::size_t key_length)
-    : key_length_(key_length), context_(EVP_CIPHER_CTX_new()) {
+Aes::Aes(Mode mode, std::size_t key_length) : context_(EVP_CIPHER_CTX_new()) {
   const std::string name = cipher_name(mode, key_length);
   const std::unique_ptr<EVP_CIPHER, FreeCipher> cipher(
       EVP_CIPHER_fetch(nullptr, name.c_str(), nullptr));
@@ -33,13 +32,13 @@ Aes::Aes(Mode mode, std::size_t key_length)
 }
 
 bool Aes::start(Bytes key, const Block& initial_vector) {
-  assert(key.size() == key_length_);
+  assert(std::cmp_equal(key.size(), EVP_CIPHER_CTX_get_key_length(context_.get())));
   return EVP_EncryptInit_ex2(context_.get(), nullptr, key.data(), initial_vector.data(), nullptr) ==
          1;
 }
 
 bool Aes::encrypt(Bytes in, std::uint8_t* out) {
-  assert(in.size() <= std::numeric_limits<int>::max());
+  assert(std::in_range<int>(in.size()));
   if (in.empty()) return true;
   int written = 0;
   return EVP_EncryptUpdate(context_.get(), out, &written, in.data(), static_cast<int>(in.size())) ==

@@ -37,7 +37,6 @@ class Aes {
   struct FreeContext {
     void operator()(EVP_CIPHER_CTX* context) const { EVP_CIPHER_CTX_free(context); }
   };
-  std::size_t key_length_;
   std::unique_ptr<EVP_CIPHER_CTX, FreeContext> context_;
 };
 

@@ -209,20 +209,20 @@ LoadedConfig finished(Draft draft) {
 
 // ---- Printing.
 
-// "help. type, range, unit; default X; reload or restart".
+// Two lines: the help; type, range, unit, default, and what a change needs.
 std::string comment(const Setting& setting) {
-  std::string out = std::string(setting.help) + ". " + setting.type;
+  std::string out = "# " + std::string(setting.help) + "\n#   " + setting.type;
   if (!setting.range.empty()) out += ", " + setting.range;
   if (!setting.unit.empty()) out += ", " + std::string(setting.unit);
   out += "; default " + setting.default_toml;
-  return out + (setting.reload == Reload::kReload ? "; reloadable" : "; needs a restart");
+  return out + (setting.reload == Reload::kReload ? "; reloadable\n" : "; needs a restart\n");
 }
 
 std::string print_section(const Config& config, const std::string& section, std::size_t index) {
   std::string out = heading(section) + '\n';
   for (const Setting& setting : settings_table()) {
     if (setting.section != section) continue;
-    if (index == 0) out += "# " + comment(setting) + '\n';
+    if (index == 0) out += comment(setting);
     out += setting.key + " = " + setting.write(config, index) + '\n';
   }
   return out;

@@ -366,11 +366,10 @@ void add_nts_ke_protocol(std::vector<Setting>& rows) {
   rows.push_back(row(kAt, &NtsKeConfig::aeads, Aeads{},
                      {"nts_ke.aeads", "[30, 15, 17, 16]", "", kRestart,
                       "AEAD algorithms offered, in order of preference"}));
-  rows.push_back(
-      row(kAt, &NtsKeConfig::gcm_siv_without_record_1024, Boolean{},
-          {"nts_ke.gcm_siv_without_record_1024", "false", "", kRestart,
-           "choose AEAD 30 also for clients that do not send record 1024 (chrony 4.4 and "
-           "4.5), with the key exporter context they expect"}));
+  rows.push_back(row(kAt, &NtsKeConfig::gcm_siv_without_record_1024, Boolean{},
+                     {"nts_ke.gcm_siv_without_record_1024", "false", "", kRestart,
+                      "choose AEAD 30 also for clients that do not send record 1024 (chrony 4.4 to "
+                      "4.6), with the key exporter context they expect"}));
   rows.push_back(row(kAt, &NtsKeConfig::server, Host{},
                      {"nts_ke.server", R"("")", "", kRestart,
                       "NTP server named to clients (record 6); empty: the host they asked"}));

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -320,6 +321,7 @@ Result<KeyFile> parse_key_file(std::string_view text) {
 Result<std::unique_ptr<MasterKeyStore>> MasterKeyStore::open(const KeysConfig& config,
                                                              EntropySource entropy,
                                                              MonotonicTime now, KernelTime wall) {
+  assert(config.rotation.count() > 0 && config.keep <= kMaxKeep);
   std::optional<KeyFile> file;
   if (!config.file.empty()) {
     ::unlink(temporary_name(config.file).c_str());  // keys that a crash left behind
@@ -434,9 +436,7 @@ Result<void> MasterKeyStore::replace(nts::KeyRing ring, MonotonicTime now, Kerne
 Result<void> MasterKeyStore::write(const KeyFile& file) {
   if (config_.file.empty()) return {};
   const SecretText content(format_key_file(file));
-  Result<void> done = content.text.size() <= kMaxKeyFileLength
-                          ? replace_file(config_.file, content.text)
-                          : fail("more generations than a key file takes; lower keys.keep");
+  const Result<void> done = replace_file(config_.file, content.text);
   if (done) return done;
   ++current_.write_failures;
   publish_status();

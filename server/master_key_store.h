@@ -37,6 +37,7 @@
 namespace timeball::server {
 
 inline constexpr std::size_t kMaxKeyFileLength = 128 * 1024;  // over 1,500 generations
+inline constexpr unsigned kMaxKeep = 1500;
 
 // What the key file holds.
 struct KeyFile {
@@ -66,7 +67,8 @@ class MasterKeyStore {
   // Loads config.file, or makes and writes the first keys when there is none. The first identifier
   // is random, so that another server's cookies meet an unknown one. Errors: a file that is
   // damaged, unreadable, not regular, a symbolic link, somebody else's, or open to group or others;
-  // a directory that cannot be written; each with what to do. Requires config.rotation > 0.
+  // a directory that cannot be written; each with what to do. Requires config.rotation > 0,
+  // config.keep <= kMaxKeep.
   static Result<std::unique_ptr<MasterKeyStore>> open(const KeysConfig& config,
                                                       EntropySource entropy, MonotonicTime now,
                                                       KernelTime wall);

@@ -1,0 +1,101 @@
+// NTS-KE (RFC 8915, section 4) on the wire: listeners, TLS sessions, limits, deadlines. What is
+// said in a session is decided by common/nts/ke_negotiation.h.
+//
+// Every thread has its own io_context, listeners (SO_REUSEPORT), AEAD engine and random generator;
+// the kernel spreads connections over them. One session: handshake, one request, one response in
+// one TLS record, close_notify, and a second at most for the client to close.
+//
+//   deadline      over handshake and request together. Passed after the handshake: Error 1 (Bad
+//                 Request), close_notify. Passed before: plain close.
+//   cut short     a request that ends early, or is longer than kMaxKeRequestLength: Error 1
+//   no keys       an empty key ring: Error 2 (Internal Server Error)
+//   limits        a connection over max_connections, or over max_connections_per_address, is closed
+//   at
+//                 once. An IPv6 /64 counts as one address: one host can have all of it.
+//   accept fails  whatever the reason (no descriptors, no memory): counted, and tried again 50 ms
+//   later
+//
+// Thread rules: start(), stop() and the destructor from one thread (control); the rest from any.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "common/base/published.h"
+#include "common/net/address.h"
+#include "common/nts/ke_negotiation.h"
+#include "common/nts/key_ring.h"
+#include "server/config.h"
+#include "server/tls_context.h"
+
+namespace timeball::server {
+
+// How a connection ended; kAcceptError: how it did not begin.
+enum class KeOutcome : std::uint8_t {
+  kCompleted,             // cookies sent
+  kNoCommonProtocol,      // empty record 1 sent
+  kNoCommonAead,          // empty record 4 sent
+  kBadRequest,            // Error 1 sent: malformed, cut short or too long
+  kUnrecognizedCritical,  // Error 0 sent
+  kInternalError,         // Error 2 sent, or memory ran out
+  kNoAlpn,                // no "ntske/1" offered
+  kTlsVersion,            // no TLS 1.3
+  kRefusedByClient,       // TLS alert from the client: most often it does not trust the certificate
+  kTlsFailure,            // any other fault of TLS
+  kDeadline,              // took too long
+  kClosedEarly,           // the client went away before it asked
+  kRefusedTotal,          // over max_connections
+  kRefusedAddress,        // over max_connections_per_address
+  kAcceptError,
+};
+inline constexpr std::size_t kKeOutcomes = 15;
+// As a metric's label: "completed", "no_common_protocol", ...
+std::string_view name(KeOutcome outcome);
+
+// From accept() to the end of the TLS handshake, the client's round trips included.
+struct KeHandshakeTimes {
+  // Upper bounds; one more bucket, without a bound, follows them.
+  static constexpr std::array<std::chrono::microseconds, 12> kBounds = {
+      std::chrono::microseconds(1'000),     std::chrono::microseconds(2'500),
+      std::chrono::microseconds(5'000),     std::chrono::microseconds(10'000),
+      std::chrono::microseconds(25'000),    std::chrono::microseconds(50'000),
+      std::chrono::microseconds(100'000),   std::chrono::microseconds(250'000),
+      std::chrono::microseconds(500'000),   std::chrono::microseconds(1'000'000),
+      std::chrono::microseconds(2'500'000), std::chrono::microseconds(5'000'000)};
+
+  std::array<std::uint64_t, kBounds.size() + 1> counts{};  // per bucket, not cumulative
+  std::chrono::nanoseconds sum{};
+};
+
+class KeService {
+ public:
+  // tls and keys must outlive the service and never hold null; what they hold may change at any
+  // time.
+  KeService(const NtsKeConfig& config, const nts::KePolicy& policy,
+            const Published<TlsContext>& tls, const Published<nts::KeyRing>& keys);
+  // Stops.
+  ~KeService();
+
+  // Binds every listener and begins to serve. Throws std::runtime_error with one sentence when an
+  // address cannot be had: also when another process listens there with SO_REUSEPORT, which the
+  // kernel alone would let pass.
+  void start();
+  // Stops accepting, ends every session, joins the threads. Prompt. Counters stay readable.
+  void stop();
+
+  // Where it listens, in the configuration's order; port 0 there is the kernel's choice here.
+  const std::vector<net::Endpoint>& endpoints() const;
+  std::uint64_t count(KeOutcome outcome) const;
+  KeHandshakeTimes handshake_times() const;
+  unsigned open_connections() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace timeball::server

@@ -1,0 +1,102 @@
+"""Fixtures: lab certificates, and daemons that tests share."""
+import pytest
+
+import daemon as daemons
+import ntslib as nts
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    return daemons.LabCertificates(str(tmp_path_factory.mktemp("certificates")))
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory, certificates):
+    """Makes a daemon with the settings given, not yet started: `with start({...}) as d:`."""
+    made = []
+
+    def make(settings=None, **options):
+        d = daemons.Daemon(tmp_path_factory.mktemp("daemon"), certificates, settings, **options)
+        made.append(d)
+        return d
+
+    yield make
+    for d in made:
+        if d.process is not None:
+            d.kill()
+
+
+@pytest.fixture(scope="session")
+def shared_daemon(start):
+    with start({"nts_ke.deadline": "2s"}) as d:
+        yield d
+
+
+@pytest.fixture
+def daemon(shared_daemon):
+    """The daemon most tests share: no limits, kernel clock trusted, keys in a file."""
+    assert shared_daemon.process.poll() is None, f"the daemon has died:\n{shared_daemon.log()}"
+    yield shared_daemon
+    assert shared_daemon.process.poll() is None, f"the daemon has died:\n{shared_daemon.log()}"
+    shared_daemon.check_log()
+
+
+@pytest.fixture(scope="session")
+def custom_daemon(start):
+    """Everything that NTS-KE lets one configure, set otherwise."""
+    with start({"nts_ke.aeads": [17, 16, 15, 30], "nts_ke.gcm_siv_without_record_1024": True,
+                "nts_ke.server": "ntp.time.test", "nts_ke.port": 10123}) as d:
+        yield d
+
+
+@pytest.fixture(scope="session")
+def kiss_daemon(start):
+    """Four requests an address, then RATE for plain ones."""
+    with start({"rate_limit.enabled": True, "rate_limit.action": "kiss", "rate_limit.burst": 4,
+                "rate_limit.interval": "1h", "rate_limit.let_through": 0, "ntp.shards": 1}) as d:
+        yield d
+
+
+@pytest.fixture(scope="session")
+def strict_daemon(start):
+    with start({"ntp.require_nts": True}) as d:
+        yield d
+
+
+@pytest.fixture(scope="session")
+def symmetric_daemon(start):
+    with start({"ntp.symmetric_active": True}) as d:
+        yield d
+
+
+@pytest.fixture(scope="session")
+def old_keys_daemon(start):
+    """A daemon and its keys, which we chose: identifiers around the wrap, four older generations."""
+    d = start()
+    keys = daemons.KeyFile.make(1, old=4)
+    keys.write(d.key_file)
+    with d:
+        yield d, keys
+
+
+@pytest.fixture
+def ntp(daemon):
+    with daemon.ntp() as s:
+        yield s
+
+
+@pytest.fixture(scope="session")
+def _wells():
+    return {}
+
+
+@pytest.fixture
+def association(daemon, _wells):
+    """association(aead): an association with at least one cookie; NTS-KE only when there is none."""
+
+    def get(aead=nts.SIV256):
+        if aead not in _wells or len(_wells[aead].cookies) < 1:
+            _wells[aead] = daemon.associate(aead)
+        return _wells[aead]
+
+    return get

@@ -1,0 +1,104 @@
+// Preloaded into the daemon by tests that need what no client can cause: a kernel clock that is
+// stepped, an OpenSSL that fails, and a record of the calls that make a file durable.
+//
+// TIMEBALL_SHIM names a file of struct control, mapped shared: the test writes, this reads.
+// TIMEBALL_SHIM_LOG names a file that gets one line for each recorded call.
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+struct control {
+  volatile int64_t clock_offset_s;         // added to CLOCK_REALTIME
+  volatile uint32_t fail_export;           // not 0: SSL_export_keying_material fails
+  volatile uint32_t fail_encrypt_one_in;   // not 0: one EVP_EncryptUpdate in this many fails
+};
+
+static const struct control kNothing;
+static const struct control* control = &kNothing;
+static int log_fd = -1;
+
+__attribute__((constructor)) static void set_up(void) {
+  const char* path = getenv("TIMEBALL_SHIM");
+  const int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+  if (fd >= 0) {
+    void* mapped = mmap(NULL, sizeof(struct control), PROT_READ, MAP_SHARED, fd, 0);
+    if (mapped != MAP_FAILED) control = mapped;
+    close(fd);
+  }
+  const char* log_path = getenv("TIMEBALL_SHIM_LOG");
+  if (log_path) log_fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+}
+
+static void record(const char* call, const char* what, const char* to) {
+  if (log_fd >= 0) dprintf(log_fd, "%s %s %s\n", call, what, to);
+}
+
+int clock_gettime(clockid_t clock, struct timespec* t) {
+  const int result = (int)syscall(SYS_clock_gettime, clock, t);
+  if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
+    t->tv_sec += control->clock_offset_s;
+  }
+  return result;
+}
+
+int gettimeofday(struct timeval* restrict t, void* restrict zone) {
+  (void)zone;
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  t->tv_sec = now.tv_sec;
+  t->tv_usec = now.tv_nsec / 1000;
+  return 0;
+}
+
+time_t time(time_t* out) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  if (out) *out = now.tv_sec;
+  return now.tv_sec;
+}
+
+static int sync_and_record(const char* call, int (*real)(int), int fd) {
+  char link[64], path[512];
+  snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+  const ssize_t length = readlink(link, path, sizeof(path) - 1);
+  path[length < 0 ? 0 : length] = 0;
+  record(call, path, "");
+  return real(fd);
+}
+
+int fsync(int fd) { return sync_and_record("fsync", dlsym(RTLD_NEXT, "fsync"), fd); }
+int fdatasync(int fd) { return sync_and_record("fsync", dlsym(RTLD_NEXT, "fdatasync"), fd); }
+
+int rename(const char* from, const char* to) {
+  int (*real)(const char*, const char*) = dlsym(RTLD_NEXT, "rename");
+  record("rename", from, to);
+  return real(from, to);
+}
+
+int SSL_export_keying_material(void* ssl, unsigned char* out, size_t out_length, const char* label,
+                               size_t label_length, const unsigned char* context,
+                               size_t context_length, int use_context) {
+  int (*real)(void*, unsigned char*, size_t, const char*, size_t, const unsigned char*, size_t, int) =
+      dlsym(RTLD_NEXT, "SSL_export_keying_material");
+  if (control->fail_export) return 0;
+  return real(ssl, out, out_length, label, label_length, context, context_length, use_context);
+}
+
+int EVP_EncryptUpdate(void* context, unsigned char* out, int* out_length, const unsigned char* in,
+                      int in_length) {
+  static int (*real)(void*, unsigned char*, int*, const unsigned char*, int);
+  static uint32_t calls;
+  if (!real) real = dlsym(RTLD_NEXT, "EVP_EncryptUpdate");
+  const uint32_t one_in = control->fail_encrypt_one_in;
+  if (one_in && __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) % one_in == 0) return 0;
+  return real(context, out, out_length, in, in_length);
+}

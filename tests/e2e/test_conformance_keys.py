@@ -1,0 +1,254 @@
+"""The conformance checklist, lines 29 and 61 to 63: the master keys and what happens without them."""
+import os
+import re
+import subprocess
+import time
+
+import pytest
+
+import daemon as daemons
+import ntslib as nts
+
+INTERNAL_ERROR = 2
+
+
+@pytest.fixture
+def shim(tmp_path):
+    return daemons.Shim(str(tmp_path))
+
+
+def start_fails(d):
+    """The daemon ends by itself, without serving; returns what it said."""
+    d.spawn()
+    process, d.process = d.process, None
+    try:
+        status = process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        pytest.fail(f"it started:\n{d.log()}")
+    d.check_log()
+    assert status in (1, 2), f"exit status {status}\n{d.log()}"
+    return d.log()
+
+
+def test_line_29_internal_failure_gives_error_2(start, shim):
+    """The exporter fails: Error 2, no cookies; and service resumes with the library."""
+    with start(environment=shim.environment()) as d:
+        d.associate()
+        shim.set(fail_export=True)
+        for _ in range(3):
+            assert d.ke_error(nts.ke_request()) == INTERNAL_ERROR
+        shim.set()
+        with d.ntp() as s:
+            s.nts(d.associate())
+
+
+def read(path):
+    with open(path, encoding="utf-8") as f:
+        return f.read()
+
+
+def current_id(d):
+    return daemons.KeyFile.read(d.key_file).current[0]
+
+
+def test_line_61_daily_by_default():
+    printed = subprocess.run([daemons.BINARY, "--print-config"], capture_output=True, text=True, timeout=30,
+                             check=True).stdout
+    assert re.search(r'^rotation = "(24h|1d)"', printed, re.M)
+    assert re.search(r"^keep = 7\b", printed, re.M)
+
+
+def test_line_61_steps_of_the_clock_move_no_rotation(start, shim):
+    """To 1970, then far ahead: a key every three seconds of real time, no more and no fewer."""
+    with start({"keys.rotation": "3s"}, environment=shim.environment()) as d, d.ntp() as s:
+        a = d.associate()
+        first, began = current_id(d), time.monotonic()
+        for offset in (-int(time.time()) + 100, 20 * 365 * 86400, 0):
+            shim.set(clock_offset_s=offset)
+            time.sleep(2.4)
+            s.nts(a)
+        rotations = (current_id(d) - first) & 0xFFFFFFFF
+        elapsed = time.monotonic() - began
+        assert elapsed / 3 - 1.7 <= rotations <= elapsed / 3 + 1.1, (rotations, elapsed)
+
+
+def test_line_61_starts_and_serves_in_1970(start, shim):
+    """An appliance without a clock battery: the keys of before are kept and used."""
+    d = start(environment=shim.environment())
+    with d:
+        a = d.associate()
+    keys = daemons.KeyFile.read(d.key_file)
+    shim.set(clock_offset_s=-int(time.time()) + 60)
+    with d, d.ntp() as s:
+        s.nts(a)
+        s.nts(d.associate())
+        time.sleep(2.2)  # two looks at the clock
+        assert daemons.KeyFile.read(d.key_file).current == keys.current
+        shim.set(clock_offset_s=0)  # the time has been found
+        time.sleep(2.2)
+        assert daemons.KeyFile.read(d.key_file).current == keys.current
+        s.nts(a)
+
+
+def writable_memory(pid):
+    """Everything the process could have left a key in."""
+    with open(f"/proc/{pid}/maps", encoding="ascii") as maps, open(f"/proc/{pid}/mem", "rb") as mem:
+        for line in maps:
+            bounds, rights, *_ = line.split()
+            low, high = (int(b, 16) for b in bounds.split("-"))
+            if not rights.startswith("rw") or high - low > 1 << 30:
+                continue  # ASan's shadow is larger, and holds no octets of ours
+            try:
+                mem.seek(low)
+                yield mem.read(high - low)
+            except (OSError, ValueError):
+                continue
+
+
+def in_memory(pid, needles):
+    return {n for block in writable_memory(pid) for n in needles if n in block}
+
+
+def test_line_62_retired_keys_are_erased(start):
+    """From the file and, as far as a look at /proc/PID/mem can tell, from memory."""
+    d = start({"keys.keep": 1, "keys.rotation": "2s", "ntp.shards": 1, "nts_ke.threads": 1})
+    with d, d.ntp() as s:
+        a = d.associate()
+        before = daemons.KeyFile.read(d.key_file)
+        assert in_memory(d.process.pid, {before.current[1]}), "cannot find a live key: the test is blind"
+        gone = daemons.wait_for(lambda: file_without(d, before.current[0]), what="retirement")
+        s.send(nts.nts_request(a, cookie=a.cookies[0]).packet)  # the shard takes the new ring
+        s.receive()
+        d.associate()
+        time.sleep(1.2)
+        s.nts(d.associate())
+        assert before.current[1].hex() not in read(d.key_file)
+        assert len(gone.generations) == 3
+        octets = before.current[1]
+        needles = {octets, octets[:16], octets[16:], octets.hex().encode()}
+        found = in_memory(d.process.pid, needles)
+        assert not found, f"{len(found)} traces of a retired key: {[len(n) for n in found]} octets"
+
+
+def file_without(d, identifier):
+    keys = daemons.KeyFile.read(d.key_file)
+    return keys if identifier not in dict(keys.generations) else None
+
+
+def test_line_63_file_is_private_whatever_the_umask(start):
+    d = start(wrapper=("sh", "-c", 'umask 0; exec "$@"', "sh"))
+    with d:
+        status = os.stat(d.key_file)
+        assert status.st_mode & 0o777 == 0o600 and status.st_uid == os.geteuid()
+        assert os.listdir(os.path.dirname(d.key_file)).count("master-keys") == 1
+        assert not [n for n in os.listdir(d.directory) if "tmp" in n]
+
+
+def test_line_63_replaced_durably(start, shim):
+    """Temporary file, fsync, rename, fsync of the directory: in this order, at each rotation."""
+    with start({"keys.rotation": "1s"}, environment=shim.environment()) as d:
+        first = current_id(d)
+        daemons.wait_for(lambda: current_id(d) != first)
+        calls = shim.calls()[:3]
+    temporary = calls[0][1]
+    assert calls == [["fsync", temporary], ["rename", temporary, d.key_file], ["fsync", d.directory]]
+    assert os.path.dirname(temporary) == d.directory and temporary != d.key_file
+
+
+def test_line_63_symbolic_link_is_refused(start, tmp_path):
+    d = start()
+    target = tmp_path / "elsewhere"
+    keys = daemons.KeyFile.make(5)
+    keys.write(str(target))
+    os.symlink(target, d.key_file)
+    assert d.key_file in start_fails(d)
+    assert target.read_text() == keys.text()
+
+
+def test_line_63_rotation_does_not_write_through_a_link(start, tmp_path):
+    """A link put in the file's place, or in the temporary file's, is replaced, not followed."""
+    with start({"keys.rotation": "1s"}) as d:
+        target = tmp_path / "victim"
+        target.write_text("precious")
+        first = current_id(d)
+        os.symlink(target, d.key_file + ".tmp")
+        daemons.wait_for(lambda: current_id(d) != first)
+        os.unlink(d.key_file)
+        os.symlink(target, d.key_file)
+        daemons.wait_for(lambda: not os.path.islink(d.key_file))
+        assert target.read_text() == "precious"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o666, 0o620])
+def test_line_63_file_open_to_others_is_refused(start, mode):
+    d = start()
+    daemons.KeyFile.make(5).write(d.key_file, mode)
+    assert d.key_file in start_fails(d)
+
+
+def test_line_63_file_of_somebody_else_is_refused(start):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    d = start()
+    daemons.KeyFile.make(5).write(d.key_file)
+    os.chown(d.key_file, 65534, 65534)
+    assert d.key_file in start_fails(d)
+
+
+def damaged(text):
+    """By name: key files that must not be believed."""
+    lines = text.splitlines(keepends=True)
+    yield "empty", ""
+    yield "garbage", "x" * 500
+    yield "last octet missing", text[:-1]
+    yield "last line missing", "".join(lines[:-1])
+    yield "half", text[: len(text) // 2]
+    yield "one digit changed", text.replace(lines[3][-5:-1], "ffff" if "ffff" not in lines[3] else "0000", 1)
+    yield "octets behind", text + "old 00000001 " + "00" * 32 + "\n"
+    yield "doubled", text * 2
+    yield "zeros", "\0" * len(text)
+
+
+@pytest.mark.parametrize("what", range(9))
+def test_line_63_damaged_file_is_refused_whole_and_left_alone(start, what):
+    d = start()
+    name, text = list(damaged(daemons.KeyFile.make(5, old=2).text()))[what]
+    daemons.write_file(d.key_file, text.encode())
+    said = start_fails(d)
+    assert d.key_file in said, name
+    assert read(d.key_file) == text, "evidence destroyed"
+
+
+def test_line_63_keys_stay_when_the_file_is_damaged_under_a_running_daemon(start):
+    with start() as d, d.ntp() as s:
+        a = d.associate()
+        daemons.write_file(d.key_file, b"garbage")
+        for _ in range(3):
+            s.nts(a)
+        s.nts(d.associate())
+
+
+def test_line_63_keys_stay_when_the_file_cannot_be_written(start):
+    """The directory is gone: no rotation, an alarm, service as before; it rotates when it is back."""
+    with start({"keys.rotation": "1s"}) as d, d.ntp() as s:
+        a = d.associate()
+        away = d.directory + "-away"
+        os.rename(d.directory, away)
+        try:
+            daemons.wait_for(lambda: "master key" in read(away + "/log"), what="an alarm in the log")
+            for _ in range(3):
+                s.nts(a)
+            s.nts(d.associate())
+            assert d.verdict("nak") == 0
+        finally:
+            os.rename(away, d.directory)
+
+
+def test_line_63_file_is_made_when_there_is_none(start):
+    with start() as d:
+        keys = daemons.KeyFile.read(d.key_file)
+        assert len(keys.generations) == 2
+        assert abs(keys.rotated - time.time()) < 60
+        assert len({k for _, k in keys.generations}) == 2

@@ -1,15 +1,14 @@
 // UDP in batches: one interface over recvmmsg/sendmmsg and io_uring (AF_XDP comes behind it too).
 //
 // A batch belongs to one socket and one thread. Any thread may make it; the first that calls
-// receive() owns it from then on, and only that one calls receive() and send(). The owner calls
-// receive() once before it first waits: until then an io_uring takes nothing in, and wait_handle()
-// stays silent. Then it waits until wait_handle() is readable (level-triggered), calls receive(),
-// fills in replies, and calls send() on the whole result or on consecutive parts of it, any number
-// of times, before the next receive(). Datagrams, and the octets they point to, live until then.
-// Destroyed by its owner, or by any thread once the owner uses it no more.
-// Knows nothing of NTP. Receive times are the kernel's (SO_TIMESTAMPNS); replies leave from the
-// address that was asked (IP_PKTINFO / IPV6_RECVPKTINFO). Requests to a broadcast or multicast
-// address are dropped: one spoofed request would draw a reply from every server on the link.
+// receive() owns it from then on, and only that one calls receive() and send(). The owner waits
+// until wait_handle() is readable (level-triggered), calls receive(), fills in replies, and calls
+// send() on the whole result or on consecutive parts of it, any number of times, before the next
+// receive(). Datagrams, and the octets they point to, live until then. Destroyed by its owner, or
+// by any thread once the owner uses it no more. Knows nothing of NTP. Receive times are the
+// kernel's (SO_TIMESTAMPNS); replies leave from the address that was asked (IP_PKTINFO /
+// IPV6_RECVPKTINFO). Requests to a broadcast or multicast address are dropped: one spoofed request
+// would draw a reply from every server on the link.
 #pragma once
 
 #include <cstdint>
@@ -49,7 +48,7 @@ struct UdpCounters {
 class UdpBatch {
  public:
   virtual ~UdpBatch() = default;
-  // Readable when receive() has something to return, sometimes when it has not. Owned by the batch.
+  // Readable when receive() has something to return, or to drop. The socket; owned by the batch.
   virtual int wait_handle() const = 0;
   // Up to kBatchCapacity datagrams; empty when none is waiting, or after an error (counted,
   // transient: wait again). Never blocks.

@@ -1,8 +1,9 @@
 // io_uring: one multishot recvmsg that fills provided buffers, and a sendmsg for each reply.
 //
-// With DEFER_TASKRUN the kernel works only inside our calls, so that a call of receive() or send()
-// sees all that it caused, and sends (MSG_DONTWAIT) have ended when the submission returns. The
-// ring's own descriptor is readable while completions or deferred work wait for us.
+// With DEFER_TASKRUN the kernel works only inside our calls: datagrams stay in the socket until
+// receive() collects them, and sends (MSG_DONTWAIT) have ended when their submission returns. So
+// the socket is the handle to wait for. (The ring's own descriptor does not wake a waiter in this
+// mode.)
 #include <liburing.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -23,11 +24,8 @@ constexpr std::uint64_t kReceive = 1;
 constexpr std::uint64_t kSend = 2;
 constexpr std::uint64_t kOther = 3;
 
-// While the owner holds one batch, the kernel can fill another.
-constexpr unsigned kBuffers = 2 * kBatchCapacity;
 constexpr unsigned kSubmissions = 2 * kBatchCapacity;
-// Each buffer's arrival, two batches of refused sends, and change.
-constexpr unsigned kCompletions = 8 * kBatchCapacity;
+constexpr unsigned kCompletions = 4 * kBatchCapacity;  // arrivals, refused sends, and change
 constexpr std::uint16_t kBufferGroup = 0;
 constexpr std::size_t kNameRoom = 32;
 static_assert(kNameRoom >= sizeof(sockaddr_in6));
@@ -55,16 +53,16 @@ class UringBatch final : public UdpBatch {
   // becomes the only one that may submit.
   Result<void> set_up();
 
-  int wait_handle() const override { return ring_.ring_fd; }
+  int wait_handle() const override { return socket_; }
   std::span<Datagram> receive() override;
   void send(std::span<const Datagram> part) override;
   const UdpCounters& counters() const override { return counters_; }
 
  private:
-  void provide(std::uint16_t buffer);
-  bool arm();
+  void provide(std::uint32_t slot);
+  void arm();
   void submit_and_collect();
-  void reap();
+  bool reap();
   void take(const io_uring_cqe& completion);
   io_uring_sqe* queue_send(const Datagram& datagram);
   unsigned submit_sends(std::span<io_uring_sqe* const> sends);
@@ -74,22 +72,19 @@ class UringBatch final : public UdpBatch {
   io_uring ring_{};
   bool set_up_ = false;
   bool enabled_ = false;
-  bool armed_ =
-      false;  // a multishot receive is under way, or its last completion is yet to be seen
-  bool failed_ = false;  // a receive has failed during this call of receive()
+  bool armed_ = false;  // the multishot receive has not ended
   UdpCounters counters_;
   msghdr shape_{};  // of arrivals: only the rooms count
   io_uring_buf_ring* buffer_ring_ = nullptr;
-  std::size_t count_ = 0;  // of datagrams_
-  std::size_t held_count_ = 0;
-  std::array<std::uint16_t, kBatchCapacity>
-      held_;  // buffers lent to the owner; slot i replies from replies_[i]
+  std::size_t count_ = 0;                           // of datagrams_
+  std::size_t lent_count_ = 0;                      // of lent_
+  std::array<std::uint32_t, kBatchCapacity> lent_;  // slots whose arrivals the owner may still read
   std::array<Datagram, kBatchCapacity> datagrams_;
-  std::array<Arrival, kBuffers> arrivals_;
+  std::array<Arrival, kBatchCapacity> arrivals_;
   std::array<ReplySlot, kBatchCapacity> replies_;
 };
 
-constexpr std::size_t kBufferRingSize = kBuffers * sizeof(io_uring_buf);
+constexpr std::size_t kBufferRingSize = kBatchCapacity * sizeof(io_uring_buf);
 
 tl::unexpected<Error> refuse(int error) {
   return fail(
@@ -119,10 +114,10 @@ Result<void> UringBatch::set_up() {
   buffer_ring_ = static_cast<io_uring_buf_ring*>(memory);
   io_uring_buf_reg registration{};
   registration.ring_addr = reinterpret_cast<std::uintptr_t>(memory);
-  registration.ring_entries = kBuffers;
+  registration.ring_entries = kBatchCapacity;
   registration.bgid = kBufferGroup;
   if (const int e = io_uring_register_buf_ring(&ring_, &registration, 0); e < 0) return refuse(-e);
-  for (unsigned i = 0; i < kBuffers; ++i) provide(static_cast<std::uint16_t>(i));
+  for (std::uint32_t slot = 0; slot < kBatchCapacity; ++slot) provide(slot);
   return {};
 }
 
@@ -139,71 +134,64 @@ UringBatch::~UringBatch() {
   close(socket_);
 }
 
-void UringBatch::provide(std::uint16_t buffer) {
-  io_uring_buf_ring_add(buffer_ring_, &arrivals_[buffer], sizeof(Arrival), buffer,
-                        io_uring_buf_ring_mask(kBuffers), 0);
+// The buffer's identifier is its slot.
+void UringBatch::provide(std::uint32_t slot) {
+  io_uring_buf_ring_add(buffer_ring_, &arrivals_[slot], sizeof(Arrival),
+                        static_cast<std::uint16_t>(slot), io_uring_buf_ring_mask(kBatchCapacity),
+                        0);
   io_uring_buf_ring_advance(buffer_ring_, 1);
 }
 
-// When the multishot receive has ended (buffers used up, an empty datagram, an error), it is armed
-// anew before we return: else wait_handle() would stay silent for ever.
+// An empty datagram ends the multishot receive too: more may wait behind it.
 std::span<Datagram> UringBatch::receive() {
   if (!enabled_) enabled_ = enable(ring_);
-  for (const std::uint16_t buffer : std::span(held_).first(held_count_)) provide(buffer);
+  for (const std::uint32_t slot : std::span(lent_).first(lent_count_)) provide(slot);
+  lent_count_ = 0;
   count_ = 0;
-  held_count_ = 0;
-  failed_ = false;
   do {
-    if (!armed_ && !arm()) break;
+    if (!armed_) arm();
     submit_and_collect();
-    reap();
-  } while (!armed_);
+  } while (reap());
   return std::span(datagrams_).first(count_);
 }
 
-bool UringBatch::arm() {
+void UringBatch::arm() {
   io_uring_sqe* const sqe = io_uring_get_sqe(&ring_);
-  if (sqe == nullptr) return false;
+  if (sqe == nullptr) return;
   io_uring_prep_recvmsg_multishot(sqe, socket_, &shape_, 0);
   io_uring_sqe_set_flags(sqe, IOSQE_BUFFER_SELECT);
   io_uring_sqe_set_data64(sqe, kReceive);
   sqe->buf_group = kBufferGroup;
   armed_ = true;
-  return true;
 }
 
 void UringBatch::submit_and_collect() {
   if (io_uring_submit_and_get_events(&ring_) < 0) ++counters_.receive_errors;
 }
 
-// A second failure in one call stays in the ring, so that wait_handle() stays readable and the
-// owner comes back.
-void UringBatch::reap() {
+// Empties the completion queue. Returns whether a datagram ended the multishot receive. When an
+// error or the want of buffers (ENOBUFS, counted as no error) did, the next receive() arms it anew.
+bool UringBatch::reap() {
+  bool ended_by_datagram = false;
   io_uring_cqe* completion = nullptr;
-  while (held_count_ < kBatchCapacity && io_uring_peek_cqe(&ring_, &completion) == 0) {
+  while (io_uring_peek_cqe(&ring_, &completion) == 0) {
     if (io_uring_cqe_get_data64(completion) == kReceive) {
-      if (completion->res < 0 && std::exchange(failed_, true)) return;
       armed_ = (completion->flags & IORING_CQE_F_MORE) != 0;
+      ended_by_datagram = !armed_ && completion->res >= 0;
       take(*completion);
     }
     io_uring_cqe_seen(&ring_, completion);
   }
+  return ended_by_datagram;
 }
 
 void UringBatch::take(const io_uring_cqe& completion) {
-  if ((completion.flags & IORING_CQE_F_BUFFER) == 0) {
-    // ENOBUFS: more waited than there were buffers. They wait still.
-    if (completion.res != -ENOBUFS) ++counters_.receive_errors;
-    return;
-  }
-  const auto buffer = static_cast<std::uint16_t>(completion.flags >> IORING_CQE_BUFFER_SHIFT);
-  const auto slot = static_cast<std::uint32_t>(held_count_++);
-  held_[slot] = buffer;
-  if (completion.res < static_cast<int>(offsetof(Arrival, octets))) {
-    ++counters_.receive_errors;
-    return;
-  }
-  Arrival& arrival = arrivals_[buffer];
+  if (completion.res < 0 && completion.res != -ENOBUFS) ++counters_.receive_errors;
+  if ((completion.flags & IORING_CQE_F_BUFFER) == 0) return;
+  const std::uint32_t slot = completion.flags >> IORING_CQE_BUFFER_SHIFT;
+  lent_[lent_count_++] = slot;
+  if (completion.res < static_cast<int>(offsetof(Arrival, octets))) return;
+  Arrival& arrival = arrivals_[slot];
   iovec octets = {arrival.octets.data(), arrival.octets.size()};
   msghdr message{};
   message.msg_name = arrival.name.data();

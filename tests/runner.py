@@ -22,7 +22,8 @@ TSAN_TESTS = ("base", "ke_service", "shard")  # those whose subject is shared be
 BUILDS = {
     "build": ("g++", ["-Dtests=enabled"]),
     "build-asan": ("clang++", [*SANITIZED, "-Db_sanitize=address,undefined"]),
-    "build-fuzz": ("clang++", [*SANITIZED, "-Db_sanitize=address,undefined", "-Dfuzz=enabled"]),
+    "build-fuzz": ("clang++", [*SANITIZED, "-Db_sanitize=address,undefined", "-Dfuzz=enabled",
+                               "-Dcpp_args=-fsanitize=fuzzer-no-link"]),
     "build-tsan": ("clang++", [*SANITIZED, "-Db_sanitize=thread"]),
 }
 ENVIRONMENT = {
@@ -183,31 +184,33 @@ def tsan(_options):
 
 
 def fuzz(options):
-    if not build("build-fuzz"):
+    if not configure("build-fuzz"):
         return
-    targets = {t["name"]: Path(t["filename"][0]) for t in introspect("build-fuzz", "targets")
-               if t["type"] == "executable" and "/tests/fuzz/" in t["filename"][0]}
+    targets = {t["name"].removeprefix("fuzz_"): os.path.relpath(t["filename"][0], ROOT / "build-fuzz")
+               for t in introspect("build-fuzz", "targets") if "/tests/fuzz/" in t["filename"][0]}
+    if not build("build-fuzz", *targets.values()):
+        return
     jobs = os.cpu_count() or 1
-    each = options.fuzz or max(10, FUZZ_BUDGET * jobs // max(len(targets), 1))
+    each = options.fuzz or max(10, FUZZ_BUDGET * jobs // len(targets))
     print(f"\n== fuzz: {len(targets)} targets for {each} s each, {jobs} at a time")
     (RESULTS / "fuzz").mkdir()
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        CASES.extend(pool.map(lambda item: fuzz_one(*item, each), targets.items()))
+        CASES.extend(pool.map(lambda name: fuzz_one(name, ROOT / "build-fuzz" / targets[name], each), targets))
 
 
 def fuzz_one(name, binary, seconds):
-    corpus = ROOT / ".cache" / "fuzz" / name
-    corpus.mkdir(parents=True, exist_ok=True)
-    seeds = ROOT / "tests" / "fuzz" / "corpus" / name.removesuffix("_fuzz")
+    """One case. What it learns stays in .cache/fuzz for the next run; inputs that fail go to the results."""
+    learned, seeds = ROOT / ".cache" / "fuzz" / name, ROOT / "tests" / "fuzz" / "corpus" / name
+    learned.mkdir(parents=True, exist_ok=True)
     log = RESULTS / "fuzz" / f"{name}.log"
     with log.open("wb") as out:
         status = subprocess.run(
             [binary, f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=3000", "-print_final_stats=1",
-             f"-artifact_prefix={log.parent}/{name}-", corpus, *([seeds] if seeds.is_dir() else [])],
+             f"-artifact_prefix={log.parent}/{name}-", learned, *([seeds] if seeds.is_dir() else [])],
             cwd=ROOT, stdout=out, stderr=out, timeout=seconds + 120).returncode
     lines = log.read_text(errors="replace").splitlines()
     executions = next((line.split()[-1] for line in lines if line.startswith("stat::number_of_executed_units")), "0")
-    print(f"{name}: {executions} executions" + (", FINDING" if status else ""), flush=True)
+    print(f"fuzz {name}: {executions} executions" + (", FINDING" if status else ""), flush=True)
     if status:
         print("\n".join(lines[-60:]), flush=True)
     return Case(f"fuzz.{name}", "failed" if status else "passed", f"see {log}" if status else "")

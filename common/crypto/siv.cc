@@ -30,9 +30,9 @@ void xor_into(std::uint8_t* out, const Block& block) {
 bool Cmac::start(Bytes key) {
   Block l{};
   const bool ok = cbc_.start(key) && cbc_.encrypt(l, l.data());
-  state_.chain = l;
-  state_.k1 = dbl(l);
-  state_.k2 = dbl(state_.k1);
+  chain_ = l;
+  k1_ = dbl(l);
+  k2_ = dbl(k1_);
   wipe(l);
   return ok;
 }
@@ -44,21 +44,20 @@ void Cmac::forget() {
 // Puts the message's next octets into the buffer, ready for CBC; returns how many octets those are
 // there, which in the last chunk includes the padding.
 std::size_t Cmac::load_chunk(Bytes message, std::size_t offset, const Block* end_mask) {
-  const Bytes chunk =
-      message.subspan(offset, std::min(message.size() - offset, state_.buffer.size()));
-  std::copy(chunk.begin(), chunk.end(), state_.buffer.begin());
+  const Bytes chunk = message.subspan(offset, std::min(message.size() - offset, buffer_.size()));
+  std::copy(chunk.begin(), chunk.end(), buffer_.begin());
   const std::size_t end = offset + chunk.size();
   for (std::size_t i = 0; end_mask != nullptr && i < kBlockLength; ++i) {
     const std::size_t at = message.size() - kBlockLength + i;
-    if (at >= offset && at < end) state_.buffer[at - offset] ^= (*end_mask)[i];
+    if (at >= offset && at < end) buffer_[at - offset] ^= (*end_mask)[i];
   }
   if (end < message.size()) return chunk.size();
 
   std::size_t length = chunk.size();
   const bool complete = length != 0 && length % kBlockLength == 0;
-  if (!complete) state_.buffer[length++] = kPadding;
-  while (length % kBlockLength != 0) state_.buffer[length++] = 0;
-  xor_into(&state_.buffer[length - kBlockLength], complete ? state_.k1 : state_.k2);
+  if (!complete) buffer_[length++] = kPadding;
+  while (length % kBlockLength != 0) buffer_[length++] = 0;
+  xor_into(&buffer_[length - kBlockLength], complete ? k1_ : k2_);
   return length;
 }
 
@@ -69,12 +68,12 @@ bool Cmac::digest(Bytes message, const Block* end_mask, Block& mac) {
   std::size_t offset = 0;
   do {
     const std::size_t length = load_chunk(message, offset, end_mask);
-    if (offset == 0) xor_into(state_.buffer.data(), state_.chain);
-    if (!cbc_.encrypt(Bytes(state_.buffer).first(length), state_.buffer.data())) return false;
-    std::copy_n(&state_.buffer[length - kBlockLength], kBlockLength, state_.chain.begin());
-    offset += state_.buffer.size();
+    if (offset == 0) xor_into(buffer_.data(), chain_);
+    if (!cbc_.encrypt(Bytes(buffer_).first(length), buffer_.data())) return false;
+    std::copy_n(&buffer_[length - kBlockLength], kBlockLength, chain_.begin());
+    offset += buffer_.size();
   } while (offset < message.size());
-  mac = state_.chain;
+  mac = chain_;
   return true;
 }
 

@@ -29,16 +29,13 @@ class Cmac {
   void forget();
 
  private:
-  struct State {
-    Block k1;     // for a last block that is complete
-    Block k2;     // for one that is padded
-    Block chain;  // the last block that AES-CBC gave
-    std::array<std::uint8_t, 32 * kBlockLength> buffer;
-  };
   std::size_t load_chunk(Bytes message, std::size_t offset, const Block* end_mask);
 
   Aes cbc_;
-  State state_{};
+  Block k1_{};     // for a last block that is complete
+  Block k2_{};     // for one that is padded
+  Block chain_{};  // the last block that AES-CBC gave
+  std::array<std::uint8_t, 32 * kBlockLength> buffer_{};
 };
 
 // RFC 5297 with any number (up to 126) of S2V components before the plaintext. RFC 5116's form,

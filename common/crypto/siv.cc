@@ -38,7 +38,10 @@ bool Cmac::start(Bytes key) {
 }
 
 void Cmac::forget() {
-  wipe({reinterpret_cast<std::uint8_t*>(&state_), sizeof(state_)});
+  wipe(k1_);
+  wipe(k2_);
+  wipe(chain_);
+  wipe(buffer_);
 }
 
 // Puts the message's next octets into the buffer, ready for CBC; returns how many octets those are

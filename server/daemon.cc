@@ -1,0 +1,177 @@
+#include "server/daemon.h"
+
+#include <sched.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <csignal>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "common/base/published.h"
+#include "common/crypto/entropy.h"
+#include "common/ntp/packet.h"
+#include "common/nts/ke_negotiation.h"
+#include "refclock/refclock.h"
+#include "server/access_policy.h"
+#include "server/clocks.h"
+#include "server/ke_service.h"
+#include "server/master_key_store.h"
+#include "server/shard.h"
+#include "server/tls_context.h"
+
+namespace timeball::server {
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr auto kTick = std::chrono::seconds(1);
+
+unsigned usable_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return static_cast<unsigned>(std::max(CPU_COUNT(&set), 1));
+}
+
+template <class T>
+T or_throw(Result<T> result) {
+  if (!result) throw std::runtime_error(result.error().message);
+  return std::move(*result);
+}
+
+std::string list(const std::vector<net::Endpoint>& endpoints) {
+  std::string text;
+  for (const net::Endpoint& e : endpoints) text += (text.empty() ? "" : ", ") + e.to_string();
+  return text;
+}
+
+nts::KePolicy ke_policy(const Config& config) {
+  nts::KePolicy policy;
+  policy.aeads = config.nts_ke.aeads;
+  policy.gcm_siv_without_record_1024 = config.nts_ke.gcm_siv_without_record_1024;
+  policy.server = config.nts_ke.server;
+  policy.port = config.nts_ke.port;
+  // Clients that are told nothing go to port 123 (RFC 8915, section 4.1.8).
+  if (policy.port == 0 && !config.ntp.listen.empty()) {
+    const std::uint16_t port = config.ntp.listen.front().port;
+    if (port != ntp::kPort) policy.port = port;
+  }
+  return policy;
+}
+
+RateLimits rate_limits(const RateLimitConfig& config) {
+  RateLimits limits;
+  limits.enabled = config.enabled;
+  limits.interval = config.interval;
+  limits.burst = config.burst;
+  limits.kiss = config.action == RateAction::kKiss;
+  limits.let_through = config.let_through;
+  limits.ipv4_prefix = config.ipv4_prefix;
+  limits.ipv6_prefix = config.ipv6_prefix;
+  limits.table_size = config.table_size;
+  limits.refusals_per_second = config.refusals_per_second;
+  return limits;
+}
+
+refclock::SystemClockOptions system_clock(const std::vector<RefclockConfig>& refclocks) {
+  const RefclockConfig& config = refclocks.at(0);
+  return {.trust = config.trust, .stratum = config.stratum, .error_bound = config.error_bound};
+}
+
+}  // namespace
+
+struct Daemon::Impl {
+  explicit Impl(const Config& c)
+      : config(c),
+        key_store(or_throw(MasterKeyStore::open(config.keys, &crypto::read_entropy,
+                                                read_monotonic_time(), read_kernel_time()))),
+        clock(system_clock(config.refclocks)),
+        access(std::make_shared<const AccessPolicy>(config.access.allow, config.access.deny)) {
+    make_shards();
+    if (config.nts_ke.enabled) make_ke_service();
+  }
+
+  void make_shards() {
+    const Publications publications{clock.state(), key_store->keys(), access};
+    const ShardOptions options{
+        config.ntp.listen,
+        config.ntp.io,
+        {config.ntp.symmetric_active, config.ntp.require_nts, rate_limits(config.rate_limit)}};
+    const unsigned count = config.ntp.shards != 0 ? config.ntp.shards : usable_cpus();
+    for (unsigned i = 0; i < count; ++i) {
+      shards.push_back(std::make_unique<Shard>(options, publications));
+    }
+  }
+
+  void make_ke_service() {
+    tls = std::make_unique<Published<TlsContext>>(
+        or_throw(TlsContext::make(config.nts_ke.certificate, config.nts_ke.private_key)));
+    ke_service =
+        std::make_unique<KeService>(config.nts_ke, ke_policy(config), *tls, key_store->keys());
+  }
+
+  void run() {
+    for (const auto& shard : shards) shard->start();
+    if (ke_service) ke_service->start();
+    announce();
+    signals.async_wait([this](const boost::system::error_code& error, int number) {
+      if (error) return;
+      spdlog::info("stopping on {}", number == SIGTERM ? "SIGTERM" : "SIGINT");
+      control.stop();
+    });
+    tick();
+    control.run();
+    if (ke_service) ke_service->stop();
+    for (const auto& shard : shards) shard->stop();
+  }
+
+  void announce() {
+    spdlog::info("timeballd {} serves NTP on {} ({} shards)", TIMEBALL_VERSION,
+                 list(config.ntp.listen), shards.size());
+    if (ke_service) spdlog::info("NTS-KE on {}", list(config.nts_ke.listen));
+    const ClockState now = clock.state().load();
+    if (!now.synchronised()) {
+      spdlog::warn(
+          "the kernel's clock is not synchronised: serving leap indicator 3 until it is; "
+          "run a time client here, or set trust = true under [[refclock]]");
+    } else if (config.refclocks[0].trust) {
+      spdlog::warn(
+          "trust = true: serving the kernel's clock at stratum {} whatever it says of itself",
+          now.stratum);
+    }
+  }
+
+  void tick() {
+    timer.expires_after(kTick);
+    timer.async_wait([this](const boost::system::error_code& error) {
+      if (error) return;
+      key_store->tick(read_monotonic_time(), read_kernel_time());
+      tick();
+    });
+  }
+
+  Config config;
+  std::unique_ptr<MasterKeyStore> key_store;
+  refclock::SystemClock clock;
+  Published<AccessPolicy> access;
+  std::unique_ptr<Published<TlsContext>> tls;
+  std::vector<std::unique_ptr<Shard>> shards;
+  std::unique_ptr<KeService> ke_service;
+  asio::io_context control{1};
+  asio::signal_set signals{control, SIGTERM, SIGINT};
+  asio::steady_timer timer{control};
+};
+
+Daemon::Daemon(const Config& config) : impl_(std::make_unique<Impl>(config)) {}
+Daemon::~Daemon() = default;
+
+void Daemon::run() {
+  impl_->run();
+}
+
+}  // namespace timeball::server

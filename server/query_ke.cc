@@ -1,16 +1,17 @@
 #include "server/query_ke.h"
 
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 
 #include "server/openssl_handle.h"
 #include "server/query_certificate.h"
@@ -40,9 +41,11 @@ tl::unexpected<QueryFailure> openssl_failure(const std::string& doing) {
 
 // As browsers and curl do: the session's secrets, for Wireshark, in the file SSLKEYLOGFILE names.
 void log_key(const SSL*, const char* line) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(
-      std::fopen(std::getenv("SSLKEYLOGFILE"), "ae"), &std::fclose);
-  if (file) std::fprintf(file.get(), "%s\n", line);
+  const int fd =
+      ::open(std::getenv("SSLKEYLOGFILE"), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) return;
+  ::dprintf(fd, "%s\n", line);
+  ::close(fd);
 }
 
 QueryResult<Context> make_context(const QueryOptions& options) {
@@ -328,15 +331,15 @@ QueryResult<KeSession> make_session(SSL* ssl, const nts::KeResponse& response,
 
 QueryResult<KeSession> establish_keys(const QueryOptions& options, QueryReport& report,
                                       const QueryProgress& progress) {
-  const auto start = steady_clock::now();
-  const Deadline deadline = start + options.timeout;
+  const Deadline deadline = steady_clock::now() + options.timeout;
   const auto endpoints = resolve(options.host, options.ke_port, options.family, SOCK_STREAM);
   if (!endpoints) return tl::unexpected(endpoints.error());
   const auto context = make_context(options);
   if (!context) return tl::unexpected(context.error());
+  const auto connecting = steady_clock::now();
   const auto tcp = connect_tcp(*endpoints, deadline);
   if (!tcp) return tl::unexpected(tcp.error());
-  report.tcp = TcpFacts{tcp->server, steady_clock::now() - start};
+  report.tcp = TcpFacts{tcp->server, steady_clock::now() - connecting};
   progress(report, QueryStep::kTcp);
 
   const auto session = shake_hands(context->get(), options, *tcp, deadline);

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -20,6 +21,7 @@
 namespace timeball::nts {
 
 using Octets = std::vector<std::uint8_t>;
+using Ids = std::vector<std::uint16_t>;
 using ntp::FieldType;
 
 inline constexpr std::array<crypto::AeadId, 4> kEveryAead = {
@@ -28,6 +30,11 @@ inline constexpr std::array<crypto::AeadId, 4> kEveryAead = {
 
 inline Octets octets(std::size_t n, std::uint8_t value = 0xa5) {
   return Octets(n, value);
+}
+
+// Octets as text: a set's element, or a name.
+inline std::string text(Bytes bytes) {
+  return {bytes.begin(), bytes.end()};
 }
 
 inline std::array<std::uint8_t, crypto::kSeedLength> seed(std::uint8_t value) {

@@ -6,18 +6,22 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstring>
 #include <ctime>
 #include <map>
@@ -93,6 +97,20 @@ class Client {
  private:
   int socket_;
 };
+
+// Runs body in a process of its own, whose failures count here.
+template <class Body>
+void in_child(Body body) {
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    body();
+    _exit(testing::Test::HasFailure() ? 1 : 0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0) << "see the failures above";
+}
 
 std::uint16_t free_port(std::string_view address) {
   return Client(at(address)).local().port;
@@ -503,20 +521,12 @@ class UdpBatchNamespaceTest : public UdpBatchTest {
  protected:
   template <class Body>
   static void in_namespace(Body body) {
-    const pid_t child = fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      EXPECT_TRUE(unshare(CLONE_NEWNET) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0)
+    in_child([&] {
+      ASSERT_TRUE(unshare(CLONE_NEWNET) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0)
           << "needs root, or user namespaces: " << std::strerror(errno);
-      if (!HasFailure()) {
-        set_flags("lo", IFF_UP);
-        body();
-      }
-      _exit(HasFailure() ? 1 : 0);
-    }
-    int status = 0;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    EXPECT_EQ(status, 0) << "see the failures above";
+      set_flags("lo", IFF_UP);
+      body();
+    });
   }
 
   static ifreq named(const char* interface) {
@@ -769,21 +779,15 @@ TEST(UdpSocket, BothFamiliesTakeTheSamePort) {
 
 // 65534 is nobody, who may not listen on port 123.
 TEST(UdpSocket, SaysThatLowPortsNeedTheCapability) {
-  const pid_t child = fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
+  in_child([] {
     if (geteuid() == 0) {  // a new namespace reserves the ports below 1024, whatever the host does
-      EXPECT_EQ(unshare(CLONE_NEWNET), 0);
-      EXPECT_EQ(setuid(65534), 0);
+      ASSERT_EQ(unshare(CLONE_NEWNET), 0);
+      ASSERT_EQ(setuid(65534), 0);
     }
     const std::string why = why_not(at("127.0.0.1", 123));
     EXPECT_NE(why.find("127.0.0.1:123"), std::string::npos) << why;
     EXPECT_NE(why.find("CAP_NET_BIND_SERVICE"), std::string::npos) << why;
-    _exit(testing::Test::HasFailure() ? 1 : 0);
-  }
-  int status = 0;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0);
+  });
 }
 
 TEST(UdpSocket, SaysWhenAnotherServerHoldsThePort) {
@@ -801,19 +805,30 @@ TEST(UdpSocket, SaysWhenTheAddressIsNotOurs) {
   }
 }
 
-// A socket's end is the batch's business from the start, even when no batch comes of it.
-TEST(UdpBatch, SaysWhenTheKernelOffersNoIoUring) {
-  const int socket = open_udp_socket(at("127.0.0.1", free_port("127.0.0.1"))).value();
-  rlimit old{};
-  getrlimit(RLIMIT_NOFILE, &old);
-  const rlimit none{static_cast<rlim_t>(socket) + 1, old.rlim_max};
-  setrlimit(RLIMIT_NOFILE, &none);  // the ring's descriptor has no room
-  const auto batch = make_udp_batch(socket, IoBackend::kIoUring);
-  setrlimit(RLIMIT_NOFILE, &old);
-  ASSERT_FALSE(batch);
-  EXPECT_NE(batch.error().message.find("io_uring cannot be used"), std::string::npos);
-  EXPECT_NE(batch.error().message.find("\"mmsg\""), std::string::npos);
-  EXPECT_EQ(fcntl(socket, F_GETFD), -1);
+// As container runtimes do.
+void forbid_io_uring() {
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter{std::size(program), program};
+  EXPECT_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+  EXPECT_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0) << std::strerror(errno);
+}
+
+TEST(UdpBatch, SaysWhenTheKernelOffersNoIoUringAndClosesTheSocket) {
+  in_child([] {
+    forbid_io_uring();
+    const int socket = open_udp_socket(at("127.0.0.1", free_port("127.0.0.1"))).value();
+    const auto batch = make_udp_batch(socket, IoBackend::kIoUring);
+    ASSERT_FALSE(batch);
+    const std::string& why = batch.error().message;
+    EXPECT_NE(why.find("io_uring cannot be used"), std::string::npos) << why;
+    EXPECT_NE(why.find("set io to \"mmsg\""), std::string::npos) << why;
+    EXPECT_EQ(fcntl(socket, F_GETFD), -1);
+  });
 }
 
 TEST(UdpSocket, SaysThatALinkLocalAddressNeedsItsInterface) {

@@ -1,0 +1,246 @@
+#include "server/metrics.h"
+
+#include <prometheus/collectable.h>
+#include <prometheus/metric_family.h>
+
+#include <limits>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+namespace timeball::server {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricType;
+using Series = std::vector<ClientMetric>;
+
+// One scrape.
+struct Snapshot {
+  std::vector<const ShardCounters*> shards;
+  std::optional<KeSample> nts_ke;
+  std::optional<KeysSample> keys;
+  std::optional<CertificateSample> certificate;
+  std::optional<ClockSample> clock;
+};
+
+struct Metric {
+  std::string_view name;
+  MetricType type;
+  std::string_view labels;
+  std::string_view help;
+  // Adds nothing when the snapshot has no source for it.
+  void (*fill)(const Snapshot& snapshot, Series& series);
+};
+
+double seconds(std::chrono::nanoseconds duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+// For all types but histograms: the serializer prints the member that the family's type names.
+void add(Series& series, double value, std::vector<ClientMetric::Label> labels = {}) {
+  ClientMetric metric;
+  metric.label = std::move(labels);
+  metric.counter.value = value;
+  metric.gauge.value = value;
+  series.push_back(std::move(metric));
+}
+
+// ---- Shards.
+
+template <Counter ShardCounters::*member>
+void sum_of_shards(const Snapshot& snapshot, Series& series) {
+  if (snapshot.shards.empty()) return;
+  std::uint64_t sum = 0;
+  for (const ShardCounters* shard : snapshot.shards) sum += (shard->*member).value();
+  add(series, static_cast<double>(sum));
+}
+
+template <Counter ShardCounters::*member>
+void each_shard(const Snapshot& snapshot, Series& series) {
+  for (std::size_t i = 0; i < snapshot.shards.size(); ++i) {
+    add(series, static_cast<double>((snapshot.shards[i]->*member).value()),
+        {{"shard", std::to_string(i)}});
+  }
+}
+
+void requests(const Snapshot& snapshot, Series& series) {
+  if (snapshot.shards.empty()) return;
+  for (std::size_t i = 0; i < kVerdicts; ++i) {
+    std::uint64_t sum = 0;
+    for (const ShardCounters* shard : snapshot.shards) sum += shard->verdicts[i].value();
+    add(series, static_cast<double>(sum),
+        {{"verdict", std::string(name(static_cast<Verdict>(i)))}});
+  }
+}
+
+// ---- NTS-KE.
+
+void ke_connections(const Snapshot& snapshot, Series& series) {
+  if (!snapshot.nts_ke) return;
+  for (std::size_t i = 0; i < kKeOutcomes; ++i) {
+    add(series, static_cast<double>(snapshot.nts_ke->outcomes[i]),
+        {{"outcome", std::string(name(static_cast<KeOutcome>(i)))}});
+  }
+}
+
+void ke_handshakes(const Snapshot& snapshot, Series& series) {
+  if (!snapshot.nts_ke) return;
+  const KeHandshakeTimes& times = snapshot.nts_ke->handshakes;
+  ClientMetric metric;
+  for (std::size_t i = 0; i < times.counts.size(); ++i) {
+    metric.histogram.sample_count += times.counts[i];
+    const double bound = i < times.kBounds.size() ? seconds(times.kBounds[i])
+                                                  : std::numeric_limits<double>::infinity();
+    metric.histogram.bucket.push_back({metric.histogram.sample_count, bound});
+  }
+  metric.histogram.sample_sum = seconds(times.sum);
+  series.push_back(std::move(metric));
+}
+
+// ---- One value of a sample that may be missing.
+
+template <auto Snapshot::*sample, auto value>
+void one(const Snapshot& snapshot, Series& series) {
+  if (snapshot.*sample) add(series, static_cast<double>(value(*(snapshot.*sample))));
+}
+
+template <auto value>
+constexpr auto kNtsKe = &one<&Snapshot::nts_ke, value>;
+template <auto value>
+constexpr auto kKeys = &one<&Snapshot::keys, value>;
+template <auto value>
+constexpr auto kCertificate = &one<&Snapshot::certificate, value>;
+template <auto value>
+constexpr auto kClock = &one<&Snapshot::clock, value>;
+
+void build_info(const Snapshot&, Series& series) {
+  add(series, 1, {{"version", TIMEBALL_VERSION}});
+}
+
+constexpr auto kCounter = MetricType::Counter;
+constexpr auto kGauge = MetricType::Gauge;
+constexpr auto kHistogram = MetricType::Histogram;
+
+constexpr Metric kMetrics[] = {
+    {"timeball_build_info", kGauge, "version", "Always 1; the label tells the version",
+     &build_info},
+    {"timeball_requests_total", kCounter, "verdict", "NTP requests by what became of them",
+     &requests},
+    {"timeball_datagrams_received_total", kCounter, "shard", "Datagrams taken from the kernel",
+     &each_shard<&ShardCounters::datagrams_received>},
+    {"timeball_datagrams_sent_total", kCounter, "shard", "Replies the kernel accepted",
+     &each_shard<&ShardCounters::datagrams_sent>},
+    {"timeball_datagrams_truncated_total", kCounter, "",
+     "Datagrams dropped because they were longer than any NTP request",
+     &sum_of_shards<&ShardCounters::datagrams_truncated>},
+    {"timeball_sends_refused_total", kCounter, "", "Replies the kernel would not take",
+     &sum_of_shards<&ShardCounters::sends_refused>},
+    {"timeball_receive_errors_total", kCounter, "", "Transient errors of the UDP sockets",
+     &sum_of_shards<&ShardCounters::receive_errors>},
+    {"timeball_received_bytes_total", kCounter, "", "Octets of UDP payload received",
+     &sum_of_shards<&ShardCounters::octets_received>},
+    {"timeball_sent_bytes_total", kCounter, "", "Octets of UDP payload sent",
+     &sum_of_shards<&ShardCounters::octets_sent>},
+    {"timeball_receive_timestamps_missing_total", kCounter, "",
+     "Datagrams without the kernel's receive timestamp, whose T2 was read late",
+     &sum_of_shards<&ShardCounters::without_kernel_timestamp>},
+
+    {"timeball_nts_ke_connections_total", kCounter, "outcome",
+     "NTS-KE connections by how they ended", &ke_connections},
+    {"timeball_nts_ke_connections_open", kGauge, "", "NTS-KE connections open now",
+     kNtsKe<[](const KeSample& s) { return s.open_connections; }>},
+    {"timeball_nts_ke_handshake_seconds", kHistogram, "le",
+     "Time from accepting a connection to the end of its TLS handshake, the client's share "
+     "included",
+     &ke_handshakes},
+
+    {"timeball_keys_current_id", kGauge, "", "Identifier of the master key that seals cookies",
+     kKeys<[](const KeysSample& s) { return s.status.current_id; }>},
+    {"timeball_keys_generations", kGauge, "", "Master keys held, the next and the current included",
+     kKeys<[](const KeysSample& s) { return s.status.generations; }>},
+    {"timeball_keys_age_seconds", kGauge, "", "Time since the current master key became current",
+     kKeys<[](const KeysSample& s) { return seconds(s.now - s.status.current_since); }>},
+    {"timeball_keys_next_rotation_seconds", kGauge, "",
+     "Time until the next master key takes over; negative while rotation fails",
+     kKeys<[](const KeysSample& s) { return seconds(s.status.next_rotation - s.now); }>},
+    {"timeball_keys_write_failures_total", kCounter, "",
+     "Rotations put off because the key file could not be written",
+     kKeys<[](const KeysSample& s) { return s.status.write_failures; }>},
+    {"timeball_certificate_not_after_timestamp_seconds", kGauge, "",
+     "When the certificate in use expires, in seconds since 1970",
+     kCertificate<[](const CertificateSample& s) { return s.not_after_s; }>},
+
+    {"timeball_clock_synchronised", kGauge, "",
+     "1 while the time served is synchronised, 0 otherwise",
+     kClock<[](const ClockSample& s) { return s.state.synchronised(); }>},
+    {"timeball_clock_stratum", kGauge, "", "Stratum served; 16: unsynchronised",
+     kClock<[](const ClockSample& s) { return s.state.stratum; }>},
+    {"timeball_clock_leap", kGauge, "",
+     "Leap indicator served: 0 none, 1 insert, 2 delete, 3 unsynchronised",
+     kClock<[](const ClockSample& s) { return static_cast<int>(s.state.leap); }>},
+    {"timeball_clock_offset_seconds", kGauge, "", "Estimated UTC minus the kernel's clock",
+     kClock<[](const ClockSample& s) { return seconds(s.state.offset); }>},
+    {"timeball_clock_root_dispersion_seconds", kGauge, "", "Root dispersion served",
+     kClock<[](const ClockSample& s) { return seconds(s.state.root_dispersion(s.now)); }>},
+    {"timeball_clock_root_delay_seconds", kGauge, "", "Root delay served",
+     kClock<[](const ClockSample& s) { return seconds(s.state.root_delay); }>},
+    {"timeball_clock_error_bound_seconds", kGauge, "",
+     "How wrong the time served may be: root dispersion and half of root delay",
+     kClock<[](const ClockSample& s) {
+       return seconds(s.state.root_dispersion(s.now) + s.state.root_delay / 2);
+     }>},
+};
+
+class Collector final : public prometheus::Collectable {
+ public:
+  explicit Collector(MetricSources sources) : sources_(std::move(sources)) {}
+
+  std::vector<prometheus::MetricFamily> Collect() const override {
+    const Snapshot snapshot = take();
+    std::vector<prometheus::MetricFamily> families;
+    for (const Metric& metric : kMetrics) {
+      prometheus::MetricFamily family{
+          std::string(metric.name), std::string(metric.help), metric.type, {}};
+      metric.fill(snapshot, family.metric);
+      if (!family.metric.empty()) families.push_back(std::move(family));
+    }
+    return families;
+  }
+
+ private:
+  Snapshot take() const {
+    Snapshot snapshot;
+    if (sources_.shards) snapshot.shards = sources_.shards();
+    if (sources_.nts_ke) snapshot.nts_ke = sources_.nts_ke();
+    if (sources_.keys) snapshot.keys = sources_.keys();
+    if (sources_.certificate) snapshot.certificate = sources_.certificate();
+    if (sources_.clock) snapshot.clock = sources_.clock();
+    return snapshot;
+  }
+
+  MetricSources sources_;
+};
+
+std::string_view type_name(MetricType type) {
+  if (type == kCounter) return "counter";
+  return type == kGauge ? "gauge" : "histogram";
+}
+
+}  // namespace
+
+std::shared_ptr<prometheus::Collectable> make_metrics(MetricSources sources) {
+  return std::make_shared<Collector>(std::move(sources));
+}
+
+std::string metrics_manual() {
+  std::string out = "| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n";
+  for (const Metric& metric : kMetrics) {
+    out += "| `" + std::string(metric.name) + "` | " + std::string(type_name(metric.type)) + " | " +
+           (metric.labels.empty() ? "" : '`' + std::string(metric.labels) + '`') + " | " +
+           std::string(metric.help) + " |\n";
+  }
+  return out;
+}
+
+}  // namespace timeball::server

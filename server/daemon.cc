@@ -41,7 +41,7 @@ unsigned usable_cpus() {
 template <class T>
 T or_throw(Result<T> result) {
   if (!result) throw std::runtime_error(result.error().message);
-  return std::move(*result);
+  if constexpr (!std::is_void_v<T>) return std::move(*result);
 }
 
 std::string list(const std::vector<net::Endpoint>& endpoints) {
@@ -102,6 +102,9 @@ struct Daemon::Impl {
         config.ntp.listen,
         config.ntp.io,
         {config.ntp.symmetric_active, config.ntp.require_nts, rate_limits(config.rate_limit)}};
+    for (const net::Endpoint& local : config.ntp.listen) {
+      or_throw(net::require_udp_port_free(local));
+    }
     const unsigned count = config.ntp.shards != 0 ? config.ntp.shards : usable_cpus();
     for (unsigned i = 0; i < count; ++i) {
       shards.push_back(std::make_unique<Shard>(options, publications));

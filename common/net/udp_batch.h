@@ -67,6 +67,10 @@ enum class IoBackend : std::uint8_t { kAuto, kIoUring, kMmsg };
 // not use it.
 Result<int> open_udp_socket(const Endpoint& local);
 
+// Fails, as open_udp_socket() would, when another socket is bound there: SO_REUSEPORT alone lets two
+// daemons of one user share a port unnoticed. Asked once, before the first of our own.
+Result<void> require_udp_port_free(const Endpoint& local);
+
 // Takes the socket: closes it at the end, or at once on an error. kAuto picks mmsg until
 // measurements say otherwise. kIoUring fails with a sentence when the kernel does not offer it
 // (Linux 6.1).

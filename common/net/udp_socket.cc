@@ -18,11 +18,11 @@ bool set(int socket, int level, int option, int value) {
 
 // PMTUDISC_OMIT: never DF, and no forged ICMP can make us fragment; replies are not longer than
 // requests.
-bool set_options(int socket, int family) {
+bool set_options(int socket, int family, bool share_port) {
   if (!set(socket, SOL_SOCKET, SO_RCVBUFFORCE, kReceiveBuffer)) {
     set(socket, SOL_SOCKET, SO_RCVBUF, kReceiveBuffer);  // as far as net.core.rmem_max allows
   }
-  if (!set(socket, SOL_SOCKET, SO_REUSEPORT, 1)) return false;
+  if (share_port && !set(socket, SOL_SOCKET, SO_REUSEPORT, 1)) return false;
   if (!set(socket, SOL_SOCKET, SO_TIMESTAMPNS, 1)) return false;
   if (family == AF_INET) {
     return set(socket, IPPROTO_IP, IP_PKTINFO, 1) &&
@@ -63,21 +63,32 @@ tl::unexpected<Error> refuse(int error, const Endpoint& local) {
               std::strerror(error) + ")");
 }
 
-}  // namespace
-
-Result<int> open_udp_socket(const Endpoint& local) {
+Result<int> bound_socket(const Endpoint& local, bool share_port) {
   const int socket =
       ::socket(local.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
   if (socket < 0) return refuse(errno, local);
   sockaddr_storage address;
   const socklen_t length = local.to_sockaddr(address);
-  if (!set_options(socket, local.family()) ||
+  if (!set_options(socket, local.family(), share_port) ||
       bind(socket, reinterpret_cast<const sockaddr*>(&address), length) != 0) {
     const int error = errno;
     close(socket);
     return refuse(error, local);
   }
   return socket;
+}
+
+}  // namespace
+
+Result<int> open_udp_socket(const Endpoint& local) {
+  return bound_socket(local, true);
+}
+
+Result<void> require_udp_port_free(const Endpoint& local) {
+  const auto probe = bound_socket(local, false);
+  if (!probe) return tl::unexpected(probe.error());
+  close(*probe);
+  return {};
 }
 
 }  // namespace timeball::net

@@ -186,6 +186,15 @@ TEST_P(ShardTest, AnAddressThatIsNotOursIsRefusedByName) {
   }
 }
 
+// Two daemons of one user would otherwise share the port, each answering half.
+TEST_P(ShardTest, APortInUseIsNoticedBeforeItIsShared) {
+  EXPECT_TRUE(net::require_udp_port_free(options_.listen[0]));
+  const Shard shard(options_, publications());
+  const auto free = net::require_udp_port_free(options_.listen[0]);
+  ASSERT_FALSE(free);
+  EXPECT_NE(free.error().message.find("another server holds the port"), std::string::npos);
+}
+
 INSTANTIATE_TEST_SUITE_P(BackEnds, ShardTest,
                          testing::Values(net::IoBackend::kMmsg, net::IoBackend::kIoUring),
                          [](const auto& i) {

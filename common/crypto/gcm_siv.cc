@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::size_t kKeyLength = 16;
 constexpr std::size_t kNonceLength = 12;
+constexpr std::size_t kHalf = kBlockLength / 2;  // of a derived key: what one block gives
+constexpr std::uint64_t kEveryFourth = 0x1111111111111111;  // bit
 
 std::uint64_t load_le64(const std::uint8_t* p) {
   return __builtin_bswap64(load_be64(p));
@@ -39,7 +41,6 @@ std::uint64_t reverse_bits(std::uint64_t x) {
 // every fourth bit is kept: up to 15 terms add up at a position before a carry would reach the next
 // kept bit, and the sixteenth comes only at the top, where its carry falls off.
 std::uint64_t multiply_low(std::uint64_t x, std::uint64_t y) {
-  constexpr std::uint64_t kEveryFourth = 0x1111111111111111;
   std::uint64_t product = 0;
   for (unsigned residue = 0; residue < 4; ++residue) {
     std::uint64_t sum = 0;
@@ -144,7 +145,6 @@ class PortableGcmSivRow final : public Row {
 
 // RFC 8452, section 4, derive_keys; leaves the message-encryption key in the cipher.
 bool PortableGcmSivRow::start(Bytes key, Bytes nonce, Block& authentication_key) {
-  constexpr std::size_t kHalf = kBlockLength / 2;  // each block gives half a key
   std::array<std::uint8_t, 4 * kBlockLength> blocks{};
   Block encryption_key;
   for (std::uint8_t i = 0; i < 4; ++i) {
@@ -210,7 +210,7 @@ bool PortableGcmSivRow::seal_one(const SealJob& job) {
                   tag_of(authentication_key, job.nonce, job.associated_data, job.plaintext, tag) &&
                   crypt(tag, job.plaintext, body);
   wipe(authentication_key);
-  if (ok) std::copy(tag.begin(), tag.end(), job.ciphertext.begin() + body.size());
+  if (ok) std::copy(tag.begin(), tag.end(), job.ciphertext.last(kTagLength).begin());
   return ok;
 }
 

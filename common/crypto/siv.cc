@@ -92,8 +92,7 @@ bool Siv::s2v(Bytes key, std::span<const Bytes> components, Bytes plaintext, Blo
 
 // RFC 5297, section 2.4.
 bool Siv::s2v_keyed(std::span<const Bytes> components, Bytes plaintext, Block& d, Block& v) {
-  constexpr Block kZero{};
-  if (!cmac_.digest(kZero, nullptr, d)) return false;
+  if (!cmac_.digest(Block{}, nullptr, d)) return false;
   for (const Bytes component : components) {
     Block mac;
     if (!cmac_.digest(component, nullptr, mac)) return false;

@@ -219,6 +219,7 @@ class Session : public std::enable_shared_from_this<Session> {
   const net::IpAddress peer_;
   const steady_clock::time_point begun_ = steady_clock::now();
   bool time_up_ = false;
+  bool parting_ = false;  // our last words are sent, and the client should get to read them
   std::vector<std::uint8_t> request_;
   std::array<std::uint8_t, 2048> arrived_;
 };
@@ -278,6 +279,7 @@ Session::Session(Worker& worker, tcp::socket socket, Lease lease, OpenSsl<SSL, S
 
 awaitable<void> Session::run() {
   worker_.ended(peer_, co_await exchange());
+  if (parting_) co_await drain();
 }
 
 void Session::abort() {
@@ -369,7 +371,7 @@ awaitable<KeOutcome> Session::end_failed_tls() {
   const KeOutcome outcome = outcome_of(take_tls_failure());
   if (BIO_pending(to_send_) > 0) {
     arm(kLinger);
-    if (co_await flush()) co_await drain();
+    parting_ = co_await flush();
   }
   co_return outcome;
 }
@@ -421,9 +423,8 @@ awaitable<KeOutcome> Session::answer(nts::KeDecision decision) {
     co_return co_await end_failed_tls();
   }
   SSL_shutdown(ssl_.get());
-  if (!co_await flush()) co_return KeOutcome::kClosedEarly;
-  co_await drain();
-  co_return outcome_of(decision, response);
+  parting_ = co_await flush();
+  co_return parting_ ? outcome_of(decision, response) : KeOutcome::kClosedEarly;
 }
 
 // RFC 8915, section 5.1.

@@ -71,6 +71,15 @@ int no_passphrase(char*, int, int, void*) {
   return -1;
 }
 
+// Whether this error is in the queue, which it empties.
+bool queued(int library, int reason) {
+  bool found = false;
+  while (const unsigned long error = ERR_get_error()) {
+    found = found || (ERR_GET_LIB(error) == library && ERR_GET_REASON(error) == reason);
+  }
+  return found;
+}
+
 using Bio = OpenSsl<BIO, BIO_free_all>;
 
 Result<Bio> open_pem(const char* what, const std::string& path) {
@@ -87,11 +96,8 @@ Result<void> use_certificate(SSL_CTX* context, const std::string& path) {
   if (auto readable = open_pem("certificate", path); !readable)
     return fail(readable.error().message);
   if (SSL_CTX_use_certificate_chain_file(context, path.c_str()) == 1) return {};
-  const unsigned long error = ERR_peek_last_error();
   const std::string reason =
-      ERR_GET_REASON(error) == PEM_R_NO_START_LINE
-          ? "holds no PEM certificate"
-          : fmt::format("cannot be used: {}", ERR_reason_error_string(error));
+      queued(ERR_LIB_PEM, PEM_R_NO_START_LINE) ? "holds no PEM certificate" : "cannot be used";
   return fail(fmt::format("certificate {} {}. It must be the chain in PEM, the server's own first",
                           path, reason));
 }
@@ -102,10 +108,10 @@ Result<void> use_private_key(SSL_CTX* context, const std::string& path) {
   const OpenSsl<EVP_PKEY, EVP_PKEY_free> key(
       PEM_read_bio_PrivateKey(file->get(), nullptr, no_passphrase, nullptr));
   if (!key) {
-    const bool locked = ERR_GET_REASON(ERR_peek_error()) == PEM_R_BAD_PASSWORD_READ;
     return fail(fmt::format("private key {} {}", path,
-                            locked ? "has a passphrase. Store it without one, mode 0600"
-                                   : "holds no PEM private key that can be read"));
+                            queued(ERR_LIB_PEM, PEM_R_BAD_PASSWORD_READ)
+                                ? "has a passphrase. Store it without one, mode 0600"
+                                : "holds no PEM private key that can be read"));
   }
   if (SSL_CTX_use_PrivateKey(context, key.get()) != 1 || SSL_CTX_check_private_key(context) != 1) {
     return fail(fmt::format("private key {} does not belong to the certificate", path));

@@ -138,8 +138,9 @@ void await_reply(const Socket& socket, Deadline deadline, const nts::SentRequest
   while (wait_for(socket.fd(), POLLIN, deadline)) {
     const Received received = receive(socket.fd());
     if (received.error == ECONNREFUSED) {
-      exchange.failure = {QueryStatus::kNoReply, "nothing listens on the server's NTP port (UDP)",
-                          "is NTP served there, and on this port (--ntp-port)?"};
+      exchange.failure = {
+          QueryStatus::kNoReply, "nothing listens on the server's NTP port (UDP)",
+          "is NTP served there, on this port (--ntp-port) and in this address family (-4, -6)?"};
       return;
     }
     if (received.error != 0) continue;

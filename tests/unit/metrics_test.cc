@@ -1,0 +1,244 @@
+#include "server/metrics.h"
+
+#include <gtest/gtest.h>
+#include <prometheus/check_names.h>
+#include <prometheus/collectable.h>
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+#include <set>
+#include <sstream>
+
+namespace timeball::server {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::string scrape(MetricSources sources) {
+  return prometheus::TextSerializer().Serialize(make_metrics(std::move(sources))->Collect());
+}
+
+// The sample line of a series: its value, as printed; empty when there is no such series.
+std::string value_of(const std::string& text, const std::string& series) {
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with(series + ' ')) return line.substr(series.size() + 1);
+  }
+  return {};
+}
+
+Counter& verdict(ShardCounters& shard, Verdict v) {
+  return shard.verdicts[static_cast<std::size_t>(v)];
+}
+
+MetricSources from_shards(std::vector<const ShardCounters*> shards) {
+  MetricSources sources;
+  sources.shards = [shards] { return shards; };
+  return sources;
+}
+
+KeSample ke_sample() {
+  KeSample sample;
+  sample.outcomes[static_cast<std::size_t>(KeOutcome::kCompleted)] = 9;
+  sample.outcomes[static_cast<std::size_t>(KeOutcome::kNoAlpn)] = 2;
+  sample.open_connections = 4;
+  sample.handshakes.counts[0] = 1;
+  sample.handshakes.counts[2] = 5;
+  sample.handshakes.counts.back() = 1;
+  sample.handshakes.sum = 6500ms;
+  return sample;
+}
+
+MetricSources all_sources(const ShardCounters& shard) {
+  MetricSources sources = from_shards({&shard});
+  sources.nts_ke = ke_sample;
+  sources.keys = [] { return KeysSample{}; };
+  sources.certificate = [] { return CertificateSample{}; };
+  sources.clock = [] { return ClockSample{}; };
+  return sources;
+}
+
+TEST(Metrics, RequestsAreSummedOverShardsByVerdict) {
+  ShardCounters a;
+  ShardCounters b;
+  verdict(a, Verdict::kAnsweredNts).add(5);
+  verdict(b, Verdict::kAnsweredNts).add(7);
+  verdict(b, Verdict::kDroppedRate).add(1);
+  const std::string text = scrape(from_shards({&a, &b}));
+  EXPECT_EQ(value_of(text, "timeball_requests_total{verdict=\"answered_nts\"}"), "12");
+  EXPECT_EQ(value_of(text, "timeball_requests_total{verdict=\"dropped_rate\"}"), "1");
+  EXPECT_EQ(value_of(text, "timeball_requests_total{verdict=\"nak\"}"), "0");
+}
+
+TEST(Metrics, EveryVerdictHasASeriesFromTheStart) {
+  const ShardCounters shard;
+  const std::string text = scrape(from_shards({&shard}));
+  for (std::size_t i = 0; i < kVerdicts; ++i) {
+    const std::string label(name(static_cast<Verdict>(i)));
+    EXPECT_EQ(value_of(text, "timeball_requests_total{verdict=\"" + label + "\"}"), "0");
+  }
+}
+
+TEST(Metrics, DatagramsTellTheirShard) {
+  ShardCounters a;
+  ShardCounters b;
+  a.datagrams_received.add(3);
+  b.datagrams_received.add(4);
+  b.datagrams_sent.add(2);
+  const std::string text = scrape(from_shards({&a, &b}));
+  EXPECT_EQ(value_of(text, "timeball_datagrams_received_total{shard=\"0\"}"), "3");
+  EXPECT_EQ(value_of(text, "timeball_datagrams_received_total{shard=\"1\"}"), "4");
+  EXPECT_EQ(value_of(text, "timeball_datagrams_sent_total{shard=\"0\"}"), "0");
+  EXPECT_EQ(value_of(text, "timeball_datagrams_sent_total{shard=\"1\"}"), "2");
+}
+
+TEST(Metrics, EachShardCounterHasItsOwnMetric) {
+  ShardCounters a;
+  ShardCounters b;
+  a.datagrams_truncated.add(1);
+  b.datagrams_truncated.add(1);
+  a.sends_refused.add(3);
+  a.receive_errors.add(4);
+  a.octets_received.add(5);
+  a.octets_sent.add(6);
+  b.without_kernel_timestamp.add(7);
+  const std::string text = scrape(from_shards({&a, &b}));
+  EXPECT_EQ(value_of(text, "timeball_datagrams_truncated_total"), "2");
+  EXPECT_EQ(value_of(text, "timeball_sends_refused_total"), "3");
+  EXPECT_EQ(value_of(text, "timeball_receive_errors_total"), "4");
+  EXPECT_EQ(value_of(text, "timeball_received_bytes_total"), "5");
+  EXPECT_EQ(value_of(text, "timeball_sent_bytes_total"), "6");
+  EXPECT_EQ(value_of(text, "timeball_receive_timestamps_missing_total"), "7");
+}
+
+TEST(Metrics, SourcesAreReadAtEachScrape) {
+  ShardCounters shard;
+  const auto metrics = make_metrics(from_shards({&shard}));
+  const prometheus::TextSerializer serializer;
+  const std::string series = "timeball_sends_refused_total";
+  EXPECT_EQ(value_of(serializer.Serialize(metrics->Collect()), series), "0");
+  shard.sends_refused.add(2);
+  EXPECT_EQ(value_of(serializer.Serialize(metrics->Collect()), series), "2");
+}
+
+TEST(Metrics, NtsKeConnectionsAreCountedByOutcome) {
+  MetricSources sources;
+  sources.nts_ke = ke_sample;
+  const std::string text = scrape(std::move(sources));
+  EXPECT_EQ(value_of(text, "timeball_nts_ke_connections_total{outcome=\"completed\"}"), "9");
+  EXPECT_EQ(value_of(text, "timeball_nts_ke_connections_total{outcome=\"no_alpn\"}"), "2");
+  EXPECT_EQ(value_of(text, "timeball_nts_ke_connections_open"), "4");
+}
+
+TEST(Metrics, HandshakeBucketsAreCumulative) {
+  MetricSources sources;
+  sources.nts_ke = ke_sample;
+  const std::string text = scrape(std::move(sources));
+  const std::string bucket = "timeball_nts_ke_handshake_seconds_bucket";
+  EXPECT_EQ(value_of(text, bucket + "{le=\"0.001\"}"), "1");
+  EXPECT_EQ(value_of(text, bucket + "{le=\"0.0025\"}"), "1");
+  EXPECT_EQ(value_of(text, bucket + "{le=\"0.005\"}"), "6");
+  EXPECT_EQ(value_of(text, bucket + "{le=\"5\"}"), "6");
+  EXPECT_EQ(value_of(text, bucket + "{le=\"+Inf\"}"), "7");
+  EXPECT_EQ(value_of(text, "timeball_nts_ke_handshake_seconds_count"), "7");
+  EXPECT_EQ(value_of(text, "timeball_nts_ke_handshake_seconds_sum"), "6.5");
+}
+
+TEST(Metrics, KeyTimesCountFromNow) {
+  MetricSources sources;
+  sources.keys = [] {
+    KeysSample sample;
+    sample.status = {.current_id = 4'000'000'000,
+                     .generations = 9,
+                     .current_since = MonotonicTime{-10'000'000'000},
+                     .next_rotation = MonotonicTime{80'500'000'000},
+                     .write_failures = 3};
+    sample.now = MonotonicTime{90'000'000'000};
+    return sample;
+  };
+  const std::string text = scrape(std::move(sources));
+  EXPECT_EQ(value_of(text, "timeball_keys_current_id"), "4000000000");
+  EXPECT_EQ(value_of(text, "timeball_keys_generations"), "9");
+  EXPECT_EQ(value_of(text, "timeball_keys_age_seconds"), "100");
+  EXPECT_EQ(value_of(text, "timeball_keys_next_rotation_seconds"), "-9.5");
+  EXPECT_EQ(value_of(text, "timeball_keys_write_failures_total"), "3");
+}
+
+TEST(Metrics, CertificateExpiryIsATimestamp) {
+  MetricSources sources;
+  sources.certificate = [] { return CertificateSample{1'900'000'001}; };
+  EXPECT_EQ(
+      value_of(scrape(std::move(sources)), "timeball_certificate_not_after_timestamp_seconds"),
+      "1900000001");
+}
+
+TEST(Metrics, ClockBoundGrowsWithAge) {
+  MetricSources sources;
+  sources.clock = [] {
+    ClockState state;
+    state.as_of = KernelTime{1'000'000'000};
+    state.offset = -250us;
+    state.error_bound = 1ms;
+    state.growth_ppb = 500'000;
+    state.root_delay = 500us;
+    state.leap = LeapIndicator::kInsert;
+    state.stratum = 2;
+    return ClockSample{state, KernelTime{3'000'000'000}};
+  };
+  const std::string text = scrape(std::move(sources));
+  EXPECT_EQ(value_of(text, "timeball_clock_synchronised"), "1");
+  EXPECT_EQ(value_of(text, "timeball_clock_stratum"), "2");
+  EXPECT_EQ(value_of(text, "timeball_clock_leap"), "1");
+  EXPECT_DOUBLE_EQ(std::stod(value_of(text, "timeball_clock_offset_seconds")), -0.00025);
+  EXPECT_DOUBLE_EQ(std::stod(value_of(text, "timeball_clock_root_dispersion_seconds")), 0.002);
+  EXPECT_DOUBLE_EQ(std::stod(value_of(text, "timeball_clock_root_delay_seconds")), 0.0005);
+  EXPECT_DOUBLE_EQ(std::stod(value_of(text, "timeball_clock_error_bound_seconds")), 0.00225);
+}
+
+TEST(Metrics, UnsynchronisedClockSaysSo) {
+  MetricSources sources;
+  sources.clock = [] { return ClockSample{}; };
+  const std::string text = scrape(std::move(sources));
+  EXPECT_EQ(value_of(text, "timeball_clock_synchronised"), "0");
+  EXPECT_EQ(value_of(text, "timeball_clock_stratum"), "16");
+  EXPECT_EQ(value_of(text, "timeball_clock_leap"), "3");
+}
+
+TEST(Metrics, WithoutSourcesOnlyTheVersionIsLeft) {
+  const auto families = make_metrics({})->Collect();
+  ASSERT_EQ(families.size(), 1u);
+  EXPECT_EQ(value_of(scrape({}), "timeball_build_info{version=\"" TIMEBALL_VERSION "\"}"), "1");
+}
+
+TEST(Metrics, NamesFollowPrometheusConventions) {
+  const ShardCounters shard;
+  std::set<std::string> seen;
+  for (const auto& family : make_metrics(all_sources(shard))->Collect()) {
+    EXPECT_TRUE(prometheus::CheckMetricName(family.name)) << family.name;
+    EXPECT_TRUE(family.name.starts_with("timeball_")) << family.name;
+    EXPECT_EQ(family.name.ends_with("_total"), family.type == prometheus::MetricType::Counter)
+        << family.name;
+    EXPECT_FALSE(family.help.empty()) << family.name;
+    EXPECT_TRUE(seen.insert(family.name).second) << family.name;
+  }
+}
+
+TEST(Metrics, ManualHasOneRowForEachMetricAndItsLabels) {
+  const ShardCounters shard;
+  const std::string manual = metrics_manual();
+  std::size_t rows = 0;
+  for (const auto& family : make_metrics(all_sources(shard))->Collect()) {
+    const std::string start = "| `" + family.name + "` | ";
+    const auto at = manual.find(start);
+    ASSERT_NE(at, std::string::npos) << family.name;
+    ++rows;
+    for (const auto& label : family.metric.front().label) {
+      const std::string row = manual.substr(at, manual.find('\n', at) - at);
+      EXPECT_NE(row.find("| `" + label.name + "` |"), std::string::npos) << row;
+    }
+  }
+  EXPECT_EQ(static_cast<std::size_t>(std::count(manual.begin(), manual.end(), '\n')), rows + 2);
+}
+
+}  // namespace
+}  // namespace timeball::server

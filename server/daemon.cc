@@ -18,9 +18,11 @@
 #include "common/nts/ke_negotiation.h"
 #include "refclock/refclock.h"
 #include "server/access_policy.h"
+#include "server/admin_http.h"
 #include "server/clocks.h"
 #include "server/ke_service.h"
 #include "server/master_key_store.h"
+#include "server/metrics.h"
 #include "server/shard.h"
 #include "server/tls_context.h"
 
@@ -83,6 +85,16 @@ refclock::SystemClockOptions system_clock(const std::vector<RefclockConfig>& ref
   return {.trust = config.trust, .stratum = config.stratum, .error_bound = config.error_bound};
 }
 
+KeSample ke_sample(const KeService& service) {
+  KeSample sample;
+  for (std::size_t i = 0; i < kKeOutcomes; ++i) {
+    sample.outcomes[i] = service.count(static_cast<KeOutcome>(i));
+  }
+  sample.handshakes = service.handshake_times();
+  sample.open_connections = service.open_connections();
+  return sample;
+}
+
 }  // namespace
 
 struct Daemon::Impl {
@@ -94,6 +106,7 @@ struct Daemon::Impl {
         access(std::make_shared<const AccessPolicy>(config.access.allow, config.access.deny)) {
     make_shards();
     if (config.nts_ke.enabled) make_ke_service();
+    make_admin();
   }
 
   void make_shards() {
@@ -118,6 +131,28 @@ struct Daemon::Impl {
         std::make_unique<KeService>(config.nts_ke, ke_policy(config), *tls, key_store->keys());
   }
 
+  void make_admin() {
+    if (config.admin.listen.empty()) return;
+    admin = std::make_unique<AdminHttp>(or_throw(
+        AdminHttp::open(control, config.admin.listen.front(), {make_metrics(metric_sources())})));
+  }
+
+  // Everything a scrape asks for; called by the control thread.
+  MetricSources metric_sources() const {
+    MetricSources sources;
+    sources.shards = [this] {
+      std::vector<const ShardCounters*> counters;
+      for (const auto& shard : shards) counters.push_back(&shard->counters());
+      return counters;
+    };
+    sources.keys = [this] { return KeysSample{key_store->status(), read_monotonic_time()}; };
+    sources.clock = [this] { return ClockSample{clock.state().load(), read_kernel_time()}; };
+    if (!ke_service) return sources;
+    sources.certificate = [this] { return CertificateSample{tls->current()->not_after_s()}; };
+    sources.nts_ke = [this] { return ke_sample(*ke_service); };
+    return sources;
+  }
+
   void run() {
     for (const auto& shard : shards) shard->start();
     if (ke_service) ke_service->start();
@@ -137,6 +172,7 @@ struct Daemon::Impl {
     spdlog::info("timeballd {} serves NTP on {} ({} shards)", TIMEBALL_VERSION,
                  list(config.ntp.listen), shards.size());
     if (ke_service) spdlog::info("NTS-KE on {}", list(config.nts_ke.listen));
+    if (admin) spdlog::info("metrics on http://{}/metrics", admin->local().to_string());
     const ClockState now = clock.state().load();
     if (!now.synchronised()) {
       spdlog::warn(
@@ -168,6 +204,7 @@ struct Daemon::Impl {
   asio::io_context control{1};
   asio::signal_set signals{control, SIGTERM, SIGINT};
   asio::steady_timer timer{control};
+  std::unique_ptr<AdminHttp> admin;
 };
 
 Daemon::Daemon(const Config& config) : impl_(std::make_unique<Impl>(config)) {}

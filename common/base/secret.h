@@ -3,9 +3,10 @@
 #pragma once
 
 #include <string.h>
+
+#include <algorithm>
 #include <array>
 #include <cassert>
-#include <cstring>
 
 #include "common/base/bytes.h"
 
@@ -31,7 +32,7 @@ class Secret {
   Secret() = default;
   explicit Secret(Bytes bytes) : size_(bytes.size()) {
     assert(bytes.size() <= Capacity);
-    std::memcpy(bytes_.data(), bytes.data(), bytes.size());
+    std::copy(bytes.begin(), bytes.end(), bytes_.begin());
   }
   Secret(const Secret&) = default;
   Secret& operator=(const Secret&) = default;

@@ -112,12 +112,14 @@ struct Shard::Impl {
       sum.received += c.received;
       sum.sent += c.sent;
       sum.truncated += c.truncated;
+      sum.unanswerable += c.unanswerable;
       sum.send_refused += c.send_refused;
       sum.receive_errors += c.receive_errors;
     }
     counters.datagrams_received.set(sum.received);
     counters.datagrams_sent.set(sum.sent);
     counters.datagrams_truncated.set(sum.truncated);
+    counters.datagrams_unanswerable.set(sum.unanswerable);
     counters.sends_refused.set(sum.send_refused);
     counters.receive_errors.set(sum.receive_errors);
   }

@@ -44,6 +44,7 @@ struct ShardCounters {
   Counter datagrams_received;
   Counter datagrams_sent;
   Counter datagrams_truncated;
+  Counter datagrams_unanswerable;
   Counter sends_refused;
   Counter receive_errors;
   Counter octets_received;

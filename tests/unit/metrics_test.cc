@@ -96,6 +96,7 @@ TEST(Metrics, EachShardCounterHasItsOwnMetric) {
   ShardCounters a;
   ShardCounters b;
   a.datagrams_truncated.add(1);
+  a.datagrams_unanswerable.add(4);
   b.datagrams_truncated.add(1);
   a.sends_refused.add(3);
   a.receive_errors.add(4);
@@ -104,6 +105,7 @@ TEST(Metrics, EachShardCounterHasItsOwnMetric) {
   b.without_kernel_timestamp.add(7);
   const std::string text = scrape(from_shards({&a, &b}));
   EXPECT_EQ(value_of(text, "timeball_datagrams_truncated_total"), "2");
+  EXPECT_EQ(value_of(text, "timeball_datagrams_unanswerable_total"), "4");
   EXPECT_EQ(value_of(text, "timeball_sends_refused_total"), "3");
   EXPECT_EQ(value_of(text, "timeball_receive_errors_total"), "4");
   EXPECT_EQ(value_of(text, "timeball_received_bytes_total"), "5");

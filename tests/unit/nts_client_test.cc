@@ -142,7 +142,16 @@ TEST(KeResponse, UnknownRecordsAreIgnored) {
   EXPECT_EQ(verdict(usual().record(false, 99, octets(7)).end()), "ok");
 }
 
-// NTP: a client and a server made of the functions of this folder.
+// NTP.
+
+ntp::Header kiss(ntp::Header header, std::uint32_t code) {
+  header.leap = LeapIndicator::kUnknown;
+  header.stratum = 0;
+  header.reference_id = code;
+  return header;
+}
+
+// A client and a server made of the functions of this folder.
 
 class Loop : public testing::TestWithParam<AeadId> {
  protected:
@@ -392,6 +401,14 @@ TEST_P(Loop, ReplyWithoutIdentifierIsNotForThisRequest) {
   EXPECT_EQ(status(packet, sent), ReplyStatus::kNotForThisRequest);
 }
 
+TEST_P(Loop, ReplyWithTwoIdentifiersIsNotForThisRequest) {
+  const SentRequest sent = request();
+  Octets packet = bare(sent, kiss(reply_header(sent), ntp::kKissNtsNak));
+  const Octets identifier(packet.begin() + 48, packet.end());
+  packet.insert(packet.end(), identifier.begin(), identifier.end());
+  EXPECT_EQ(status(packet, sent), ReplyStatus::kNotForThisRequest);
+}
+
 TEST_P(Loop, IdentifierAfterTheAuthenticatorDoesNotCount) {
   const SentRequest sent = request({.placeholders = 1});
   const Octets good = reply(sent, 0);
@@ -428,13 +445,6 @@ TEST_P(Loop, AuthenticatorThatDoesNotParseIsForged) {
   const std::size_t body = 48 + 4 + sent.unique_identifier.size() + 4;
   store_be16(packet.data() + body, 0xffff);
   EXPECT_EQ(status(packet, sent), ReplyStatus::kForged);
-}
-
-ntp::Header kiss(ntp::Header header, std::uint32_t code) {
-  header.leap = LeapIndicator::kUnknown;
-  header.stratum = 0;
-  header.reference_id = code;
-  return header;
 }
 
 TEST_P(Loop, NakIsRecognised) {

@@ -141,6 +141,8 @@ TEST(Request, PlaceholderContentsAreIgnored) {
 
 TEST(Request, PlaceholderAfterTheAuthenticatorIsNotCounted) {
   EXPECT_EQ(parse_request(good().placeholder().get()).nts.placeholders, 0U);
+  const Packet packet = Packet().uid().cookie().placeholder().authenticator(16, 16).placeholder();
+  EXPECT_EQ(parse_request(packet.get()).nts.placeholders, 1U);
 }
 
 TEST(Request, PlaceholderWithoutNtsIsPlain) {

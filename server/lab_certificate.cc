@@ -168,7 +168,7 @@ bool add_alternative_names(X509* certificate, const std::vector<std::string>& ho
       GENERAL_NAME_set0_value(name.get(), GEN_DNS, dns);
     }
     if (sk_GENERAL_NAME_push(names.get(), name.get()) == 0) return false;
-    name.release();  // the stack owns it now
+    static_cast<void>(name.release());  // the stack owns it now
   }
   return X509_add1_ext_i2d(certificate, NID_subject_alt_name, names.get(), 0, 0) == 1;
 }
@@ -298,7 +298,7 @@ Result<void> write_files(const LabCertificates& files, const Authority& authorit
   parts.push_back({files.certificate_chain, pem(leaf), kPublicMode});
   for (const Part& part : parts) {
     if (part.text.empty()) return fail_openssl("to write PEM");
-    if (const Result<void> written = replace_file(part.path, part.text, part.mode); !written)
+    if (Result<void> written = replace_file(part.path, part.text, part.mode); !written)
       return written;
   }
   sync_directory(files.private_key.parent_path());

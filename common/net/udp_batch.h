@@ -27,13 +27,13 @@ inline constexpr std::size_t kMaxDatagram = 2048;  // longer ones are counted an
 
 struct Datagram {
   Bytes request;
-  MutableBytes reply_room;  // exactly as long as the request: amplification cannot be expressed
+  // Exactly as long as the request: amplification cannot be expressed.
+  MutableBytes reply_room;
   std::size_t reply_length = 0;  // 0: do not answer. At most reply_room.size()
   Endpoint source;
-  KernelTime receive_time;  // CLOCK_REALTIME
-  bool kernel_timestamp =
-      true;                // false: the kernel gave none, receive_time was read after the call
-  std::uint32_t slot = 0;  // the back end's own
+  KernelTime receive_time;       // CLOCK_REALTIME
+  bool kernel_timestamp = true;  // false: receive_time was read after the call
+  std::uint32_t slot = 0;        // the back end's own
 };
 
 struct UdpCounters {
@@ -67,8 +67,8 @@ enum class IoBackend : std::uint8_t { kAuto, kIoUring, kMmsg };
 // not use it.
 Result<int> open_udp_socket(const Endpoint& local);
 
-// Fails, as open_udp_socket() would, when another socket is bound there: SO_REUSEPORT alone lets two
-// daemons of one user share a port unnoticed. Asked once, before the first of our own.
+// Fails, as open_udp_socket() would, when another socket is bound there: SO_REUSEPORT alone lets
+// two daemons of one user share a port unnoticed. Asked once, before the first of our own.
 Result<void> require_udp_port_free(const Endpoint& local);
 
 // Takes the socket: closes it at the end, or at once on an error. kAuto picks mmsg until

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <cstring>
 
@@ -104,8 +105,8 @@ Result<void> UringBatch::set_up() {
   params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED |
                  IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE;
   params.cq_entries = kCompletions;
-  if (const int e = io_uring_queue_init_params(kSubmissions, &ring_, &params); e < 0)
-    return refuse(-e);
+  const int made = io_uring_queue_init_params(kSubmissions, &ring_, &params);
+  if (made < 0) return refuse(-made);
   set_up_ = true;
 
   void* const memory =
@@ -116,7 +117,8 @@ Result<void> UringBatch::set_up() {
   registration.ring_addr = reinterpret_cast<std::uintptr_t>(memory);
   registration.ring_entries = kBatchCapacity;
   registration.bgid = kBufferGroup;
-  if (const int e = io_uring_register_buf_ring(&ring_, &registration, 0); e < 0) return refuse(-e);
+  const int registered = io_uring_register_buf_ring(&ring_, &registration, 0);
+  if (registered < 0) return refuse(-registered);
   for (std::uint32_t slot = 0; slot < kBatchCapacity; ++slot) provide(slot);
   return {};
 }

@@ -9,6 +9,16 @@ PEERS = Path(__file__).resolve().parents[2] / ".cache" / "peers"
 HARMLESS = ["setpriv", "--bounding-set=-sys_time", "--inh-caps=-sys_time"]
 
 
+def verdicts(server, verdict):
+    """How many requests timeballd has decided so."""
+    return int(server.metric("timeball_requests_total", verdict=verdict))
+
+
+def key_exchanges(server):
+    """How many NTS-KE sessions timeballd has completed since its start."""
+    return int(server.metric("timeball_nts_ke_connections_total", outcome="completed"))
+
+
 class Peer:
     """A program that runs in the foreground; its directory is private, as chrony demands."""
 

@@ -40,7 +40,7 @@ def test_runs_until_interrupted_and_says_where_things_are(tmp_path):
         text = output.read_text()
         assert process.poll() is None, text
         metrics = wait_for(lambda: re.search(r"http://\S+/metrics", output.read_text()), 5, "the metrics' address")[0]
-        assert b"timeball_ntp_requests_total" in urllib.request.urlopen(metrics, timeout=5).read()
+        assert b"timeball_requests_total" in urllib.request.urlopen(metrics, timeout=5).read()
         assert "ntstrustedcerts" in output.read_text()
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130

@@ -5,6 +5,7 @@ import time
 
 import ntslib as nts
 import pytest
+from peers import verdicts
 
 ETH_P_ALL, PACKET_OUTGOING = 0x0003, 4
 
@@ -99,8 +100,8 @@ def test_replies_and_naks_of_the_one_do_not_move_the_other(pair):
     with two.ntp() as s:
         plain = s.exchange(nts.plain_request())
         nak = s.exchange(nts.nts_request(nts.Association(nts.SIV256, bytes(32), bytes(32), [bytes(100)])).packet)
-    before = one.verdict("dropped_mode")
+    before = verdicts(one, "dropped_mode")
     for packet in (plain, nak):
         assert conversation(pair, packet) == []
     time.sleep(0.1)
-    assert one.verdict("dropped_mode") == before + 2
+    assert verdicts(one, "dropped_mode") == before + 2

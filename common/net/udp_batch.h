@@ -4,11 +4,15 @@
 // receive() owns it from then on, and only that one calls receive() and send(). The owner waits
 // until wait_handle() is readable (level-triggered), calls receive(), fills in replies, and calls
 // send() on the whole result or on consecutive parts of it, any number of times, before the next
-// receive(). Datagrams, and the octets they point to, live until then. Destroyed by its owner, or
-// by any thread once the owner uses it no more. Knows nothing of NTP. Receive times are the
-// kernel's (SO_TIMESTAMPNS); replies leave from the address that was asked (IP_PKTINFO /
-// IPV6_RECVPKTINFO). Requests to a broadcast or multicast address are dropped: one spoofed request
-// would draw a reply from every server on the link.
+// receive(). Datagrams, and the octets they point to, live until then.
+//
+// Destroyed by its owner, or by any thread once the owner uses it no more. An io_uring not
+// destroyed by its owner lets go of the socket only after a moment (0.1 s seen), and a socket with
+// SO_REUSEPORT swallows its share of the datagrams until then.
+//
+// Knows nothing of NTP. Receive times are the kernel's (SO_TIMESTAMPNS); replies leave from the
+// address that was asked (IP_PKTINFO / IPV6_RECVPKTINFO). Requests to a broadcast or multicast
+// address are dropped: one spoofed request would draw a reply from every server on the link.
 #pragma once
 
 #include <cstdint>

@@ -123,8 +123,8 @@ Result<void> UringBatch::set_up() {
   return {};
 }
 
-// Cancels the receive, so that the socket is free when this returns. Not from a thread that is not
-// the owner: then the kernel refuses, and cancels later, by itself.
+// Cancels the receive, so that the socket is free when this returns. From a thread that is not the
+// owner the kernel refuses, and cancels by itself, later.
 UringBatch::~UringBatch() {
   if (io_uring_sqe* const sqe = enabled_ ? io_uring_get_sqe(&ring_) : nullptr; sqe != nullptr) {
     io_uring_prep_cancel64(sqe, kReceive, 0);

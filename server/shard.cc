@@ -143,7 +143,11 @@ Shard::~Shard() {
 
 void Shard::start() {
   for (const auto& listener : impl_->listeners) impl_->wait(*listener);
-  impl_->thread = std::thread([this] { impl_->io.run(); });
+  impl_->thread = std::thread([this] {
+    impl_->io.run();
+    // Here, by their owner: from another thread the kernel would keep an io_uring's socket a while.
+    impl_->listeners.clear();
+  });
 }
 
 void Shard::stop() {

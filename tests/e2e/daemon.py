@@ -331,11 +331,19 @@ class Daemon:
     def metric(self, name, **labels):
         """The sum over every series of this name that has these labels."""
         wanted = [f'{k}="{v}"' for k, v in labels.items()]
-        return sum(value for series, value in self.metrics().items()
-                   if series.split("{")[0] == name and all(w in series for w in wanted))
+        found = [value for series, value in self.metrics().items()
+                 if series.split("{")[0] == name and all(w in series for w in wanted)]
+        assert found, f"no metric {name} with {wanted}"
+        return sum(found)
 
     def verdict(self, verdict):
-        return int(self.metric("timeball_ntp_requests_total", verdict=verdict))
+        return int(self.metric("timeball_requests_total", verdict=verdict))
+
+    def expect_verdict(self, verdict, count):
+        """A batch is counted behind its replies: hence a little patience."""
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: self.verdict(verdict) == count, 3)
+        assert self.verdict(verdict) == count, verdict
 
     def ntp(self, address=None, source=None):
         return nts.NtpSocket(address or self.ntp_address, self.ntp_port, source)

@@ -471,12 +471,12 @@ class KeResult:
         return Association(aead, keys[0], keys[1], list(self.cookies))
 
 
-def key_exchange(address, port, request, tls_record=None, segment=None, timeout=None, **tls):
+def key_exchange(address, port, request, tls_record=None, segment=None, **tls):
     """Sends the octets of a request, takes everything that comes, closes."""
     with TlsClient(address, port, **tls) as client:
         client.handshake()
         client.send(request, tls_record, segment)
-        stream = client.receive(timeout)
+        stream = client.receive()
         return KeResult(stream, stream.records(), client)
 
 

@@ -145,10 +145,18 @@ def test_line_36_identifier_is_echoed_octet_for_octet(build, ntp, length):
     assert reply.fields[0].body == uid
 
 
-@pytest.mark.parametrize("length", [0, 4, 12, 16, 20, 24, 28])
+@pytest.mark.parametrize("length", [12, 16, 20, 24, 28])
 def test_line_36_short_identifier_is_not_served(build, assert_silent, length):
     uid = nts.field(nts.UID, os.urandom(length))
     assert_silent(build(uid_fields=uid), build(uid_fields=uid, corrupt=True))
+
+
+@pytest.mark.parametrize("length", [0, 4, 8])
+def test_line_36_identifier_too_short_for_a_field_is_not_served_as_nts(build, ntp, length):
+    """It ends what can be read of the packet, which is then plain NTP."""
+    request = build(uid_fields=nts.field(nts.UID, os.urandom(length)))
+    for reply in ntp.replies(request.packet):
+        assert len(reply) == 48 and not nts.is_nak(reply, request.transmit)
 
 
 def test_line_36_two_identifiers_or_none_are_not_served(build, assert_silent):
@@ -267,7 +275,10 @@ def test_line_40_authenticator_of_garbage_is_never_served(build, ntp, associatio
 
 @ALL_AEADS
 def test_line_41_everything_before_the_authenticator_is_associated_data(build, ntp, aead):
-    """One changed bit in every octet up to the authenticator: NAK, or no answer; never served."""
+    """One changed bit in every octet up to the authenticator: NAK, or no answer; never served.
+
+    Where the change makes a field unreadable before the cookie, it is plain NTP that is answered.
+    """
     request = build(aead, between=nts.field(nts.UNKNOWN_FIELD, bytes(12)))
     end = nts.parse_fields(request.packet[48:], 48)[-1].offset
     naks = 0
@@ -275,8 +286,10 @@ def test_line_41_everything_before_the_authenticator_is_associated_data(build, n
         flipped = [nts.flip(request.packet, 8 * octet + random.randrange(8)) for octet in batch]
         for reply in ntp.replies_to_all(flipped):
             header = nts.Header.parse(reply)
-            assert (header.stratum, header.reference_id) == (0, b"NTSN"), "a changed packet was served"
-            naks += 1
+            if header.reference_id == b"NTSN":
+                naks += 1
+            else:
+                assert_plain(reply)
     assert naks >= end - 1 - 12  # all but those that break the structure: types and lengths
     served(ntp, request)
 
@@ -360,6 +373,8 @@ def test_line_46_what_follows_the_authenticator_is_discarded(build, ntp, aead, w
 @pytest.mark.parametrize("placeholders", [0, 1, 3, 7, 8, 12])
 def test_line_47_reply_order_and_cookie_count(association, ntp, aead, placeholders):
     a = association(aead)
+    if 200 + (placeholders + 1) * (4 + len(a.cookies[0])) > 2048:
+        placeholders = 9  # longer datagrams are not taken
     reply = ntp.nts(a, placeholders=placeholders)  # order and encryption: check_reply
     assert len(reply.cookies) == min(8, placeholders + 1) == len(set(reply.cookies))
     assert [f.type for f in reply.inner] == [nts.COOKIE] * len(reply.cookies)
@@ -525,7 +540,7 @@ def test_line_51_every_octet_of_a_cookie_counts(build, ntp, association):
 def test_line_51_nak_is_counted(daemon, build, ntp):
     before = daemon.verdict("nak")
     refused(ntp, build(cookie=bytes(100)))
-    assert daemon.verdict("nak") == before + 1
+    daemon.expect_verdict("nak", before + 1)
 
 
 def test_line_51_nak_leads_back_to_service(daemon, ntp):
@@ -561,7 +576,7 @@ def test_line_53_naks_are_rate_limited(start):
         naks = s.replies_to_all([r.packet for r in requests])
         allowed = 10 * (time.monotonic() - began + 1) + 1
         assert 5 <= len(naks) <= allowed + 10
-        assert d.verdict("dropped_refusal_rate") == 200 - len(naks)
+        d.expect_verdict("dropped_refusal_rate", 200 - len(naks))
         s.nts(a)  # service goes on
 
 
@@ -575,8 +590,8 @@ def test_line_53_kisses_are_rate_limited(start):
             s.send(nts.plain_request())
         kisses = sum(1 for _ in iter(lambda: s.receive(0.3), None))
         assert 5 <= kisses <= 40
-        assert d.verdict("kiss_rate") == kisses
-        assert d.verdict("dropped_refusal_rate") == 200 - kisses
+        d.expect_verdict("kiss_rate", kisses)
+        d.expect_verdict("dropped_refusal_rate", 200 - kisses)
 
 
 def test_line_53_rate_and_nak_due_together_no_reply(kiss_daemon):
@@ -704,11 +719,12 @@ def test_line_57_transmit_timestamps_never_repeat(ntp):
 
 def test_line_57_unless_nts_is_required(strict_daemon):
     a = strict_daemon.associate()
+    before = strict_daemon.verdict("dropped_nts_required")
     with strict_daemon.ntp() as s:
         s.send(nts.plain_request())
         s.nts(a)
         assert s.receive(0.05) is None
-    assert strict_daemon.verdict("dropped_nts_required") >= 1
+    strict_daemon.expect_verdict("dropped_nts_required", before + 1)
 
 
 @pytest.mark.parametrize("trust", [False, True])
@@ -796,6 +812,12 @@ def test_line_60_a_share_is_let_through(start):
         for _ in range(100):
             s.send(nts.nts_request(a, cookie=a.cookies[0]).packet)
         assert 5 <= sum(1 for _ in iter(lambda: s.receive(0.3), None)) <= 50
+
+
+def assert_plain(reply):
+    """Nothing that an NTS client would take for an answer."""
+    types = [f.type for f in nts.parse_fields(reply[48:])]
+    assert types in ([], [nts.UID]), "served"
 
 
 def chunks(values, size):

@@ -166,7 +166,7 @@ def every_cookie_length(s):
             packets.append(nts.plain_request() + cookie)
     for i in range(0, len(packets), 50):
         for reply in s.replies_to_all(packets[i : i + 50]):
-            assert nts.Header.parse(reply).stratum == 0 or len(reply) == 48
+            assert [f.type for f in nts.parse_fields(reply[48:])] in ([], [nts.UID]), "served"
     s.plain()
 
 
@@ -321,7 +321,7 @@ def test_packets_cannot_flood_the_log(start):
         a = d.associate()
         good = nts.nts_request(a, cookie=a.cookies[0])
         bad = [os.urandom(60), b"", b"x", nts.plain_request(mode=6), nts.plain_request()[:47],
-               nts.nts_request(a, cookie=bytes(100)).packet, nts.flip(good.packet, 2000), good.packet[:-8],
+               nts.nts_request(a, cookie=bytes(100)).packet, nts.flip(good.packet, 1000), good.packet[:-8],
                nts.nts_request(a, uid_fields=b"", cookie=a.cookies[0]).packet, bytes(2000)]
         for i in range(1000):
             for packet in bad:
@@ -333,7 +333,8 @@ def test_packets_cannot_flood_the_log(start):
                 c.sendall(os.urandom(30))
         for _ in range(30):
             d.ke(nts.eom())
-        s.nts(a)
+        with d.ntp() as another:
+            another.nts(a)
         lines = len(d.log().splitlines()) - before
         assert lines < 50, f"{lines} lines:\n{d.log()[:3000]}"
 
@@ -366,7 +367,7 @@ def test_access_policy_is_counted(picky_daemon):
     with picky_daemon.ntp(source="127.0.0.70") as s:
         s.send(nts.plain_request())
         assert s.receive(0.1) is None
-    assert picky_daemon.verdict("dropped_denied") == before + 1
+    picky_daemon.expect_verdict("dropped_denied", before + 1)
 
 
 def test_rate_limit_drop_is_silent(start):
@@ -379,7 +380,7 @@ def test_rate_limit_drop_is_silent(start):
             assert sum(1 for _ in iter(lambda: s.receive(0.3), None)) == 5
         with d.ntp(source="127.0.0.72") as s:
             s.plain()  # another address has a limit of its own
-        assert d.verdict("dropped_rate") == 25
+        d.expect_verdict("dropped_rate", 25)
 
 
 def test_rate_limit_refills(start):
@@ -405,7 +406,7 @@ def test_every_packet_has_its_verdict(daemon, ntp, association):
         for _ in range(3):
             ntp.replies(packet)
         extra = 3 if verdict == "answered_plain" else 0  # the plain request that ends the silence
-        assert daemon.verdict(verdict) == before + 3 + extra, verdict
+        daemon.expect_verdict(verdict, before + 3 + extra)
 
 
 def test_sigterm_ends_it_in_order_under_load(start):

@@ -21,6 +21,7 @@ template <class Scale>
 struct TimePoint {
   std::int64_t ns = 0;
 
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 misreads a defaulted <=>.
   friend constexpr auto operator<=>(TimePoint, TimePoint) = default;
   friend constexpr Duration operator-(TimePoint a, TimePoint b) { return Duration(a.ns - b.ns); }
   friend constexpr TimePoint operator+(TimePoint t, Duration d) { return {t.ns + d.count()}; }

@@ -112,7 +112,8 @@ struct AdminHttp::Impl {
 
   void log_accept_error(const beast::error_code& error) {
     if (!accept_log.admit(std::chrono::steady_clock::now().time_since_epoch())) return;
-    spdlog::warn("admin.listen: cannot accept a connection: {}; trying again", error.message());
+    spdlog::warn("admin.listen: cannot accept a connection: {}; trying again",
+                 std::strerror(error.value()));
   }
 };
 

@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -239,6 +240,7 @@ class KeServiceTest : public testing::Test {
       : tls_(TlsContext::make(lab().certificate_chain, lab().private_key).value()),
         keys_(std::make_shared<const nts::KeyRing>(ring_from(77))) {
     set_up_log("off", LogFormat::kText);
+    ::signal(SIGPIPE, SIG_IGN);  // the client's end
     config_.listen = {at("127.0.0.1", 0)};
     config_.threads = 1;
     config_.deadline = 5s;
@@ -443,13 +445,12 @@ TEST_F(KeServiceTest, TricklingDoesNotMoveTheDeadline) {
   const auto begun = steady_clock::now();
   ASSERT_TRUE(client.handshake());
   const Octets endless = record(false, 20000, Octets(1000));
-  for (std::size_t i = 0; count(KeOutcome::kDeadline) == 0 && i < endless.size(); ++i) {
+  for (std::size_t i = 0; count(KeOutcome::kDeadline) == 0 && i < 100; ++i) {
     if (SSL_write(client.ssl(), &endless[i], 1) != 1) break;
     std::this_thread::sleep_for(10ms);
-    if (steady_clock::now() - begun > 2s) break;
   }
   EXPECT_EQ(client.receive(), kErrorBadRequest);
-  EXPECT_LT(steady_clock::now() - begun, 3s);
+  EXPECT_LT(steady_clock::now() - begun, 900ms);
 }
 
 TEST_F(KeServiceTest, TheDeadlineBeforeTheHandshakeIsAPlainClose) {
@@ -629,8 +630,9 @@ TEST_F(KeServiceTest, RunningOutOfDescriptorsPasses) {
     ::close(reserved);  // for the client's end
     waiting = std::make_unique<Tcp>(endpoint());
     ASSERT_TRUE(waiting->connected()) << "the kernel takes it; nobody accepts it yet";
-    EXPECT_TRUE(eventually([&] { return count(KeOutcome::kAcceptError) >= 2; }));
-    EXPECT_LT(count(KeOutcome::kAcceptError), 50u) << "no pause between the attempts";
+    std::this_thread::sleep_for(220ms);
+    EXPECT_GE(count(KeOutcome::kAcceptError), 2u);
+    EXPECT_LE(count(KeOutcome::kAcceptError), 6u) << "no pause between the attempts";
     EXPECT_EQ(service_->open_connections(), 0u);
   }
   EXPECT_TRUE(eventually([&] { return service_->open_connections() == 1; }));
@@ -694,6 +696,13 @@ TEST_F(KeServiceTest, BothFamiliesShareAPort) {
     Client client(at(host, port));
     EXPECT_FALSE(client.ask(kRequest).empty()) << host;
   }
+}
+
+TEST_F(KeServiceTest, AnIpv6ListenerLeavesIpv4Alone) {
+  config_.listen = {at("::", 0)};
+  start();
+  EXPECT_FALSE(Tcp(at("127.0.0.1", endpoint().port)).connected());
+  EXPECT_TRUE(Tcp(at("::1", endpoint().port)).connected());
 }
 
 TEST_F(KeServiceTest, ManyThreadsServeAndAreSummed) {

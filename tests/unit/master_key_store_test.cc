@@ -290,6 +290,7 @@ TEST_F(MasterKeyStoreTest, ARestartInTheFarFutureRotatesOnce) {
   const KernelTime future = kWall + 24h * 365 * 50;
   const auto store = open(kStart, future);
   EXPECT_EQ(store->status().generations, 2u);
+  EXPECT_EQ(store->status().current_since, kStart - 24h) << "older than one rotation says nothing";
   for (int s = 0; s < 100; ++s) store->tick(kStart + s * 1s, future + s * 1s);
   EXPECT_EQ(store->status().generations, 3u);
   EXPECT_EQ(store->status().next_rotation, kStart + 24h);
@@ -407,6 +408,7 @@ TEST_F(MasterKeyStoreTest, AnInterruptedWriteLeavesTheOldFileInForce) {
   std::ofstream(victim) << "untouched";
   fs::create_symlink(victim, temporary);
   store->tick(kStart + 24h, kWall + 24h);
+  EXPECT_EQ(store->status().generations, 3u);
   EXPECT_EQ(fs::file_size(victim), 9u);
   EXPECT_EQ(ring_in_file(), ring_of(*store));
   EXPECT_FALSE(fs::is_symlink(config_.file));

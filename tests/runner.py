@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "build-results"
 PYTHON = "/usr/bin/python3"
 FUZZ_BUDGET = 360  # seconds for all fuzz targets together, in wall time
-SANITIZED = ["-Dbuildtype=plain", "-Doptimization=1", "-Ddebug=true", "-Db_lundef=false", "-Dbench=disabled"]
+SANITIZED = ["-Dbuildtype=plain", "-Doptimization=1", "-Ddebug=true", "-Db_ndebug=false", "-Db_lundef=false",
+             "-Dbench=disabled"]
 TSAN_TESTS = ("base", "ke_service", "shard")  # those whose subject is shared between threads
 
 # directory: compiler, meson options
@@ -109,7 +110,7 @@ def configure(directory):
             return True
         command = ["meson", "configure", directory, *options]  # deploy/quickstart made it, without tests
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env={**os.environ, "CXX": compiler})
+                          env={**os.environ, "CXX": f"ccache {compiler}"})
     if done.returncode:
         print(done.stdout)
         CASES.append(Case(f"configure {directory}", "failed"))

@@ -1,6 +1,5 @@
 #include "server/daemon.h"
 
-#include <sched.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -20,9 +19,11 @@
 #include "server/access_policy.h"
 #include "server/admin_http.h"
 #include "server/clocks.h"
+#include "server/cpus.h"
 #include "server/ke_service.h"
 #include "server/master_key_store.h"
 #include "server/metrics.h"
+#include "server/settings.h"
 #include "server/shard.h"
 #include "server/tls_context.h"
 
@@ -32,13 +33,6 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr auto kTick = std::chrono::seconds(1);
-
-unsigned usable_cpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
-  return static_cast<unsigned>(std::max(CPU_COUNT(&set), 1));
-}
 
 template <class T>
 T or_throw(Result<T> result) {
@@ -98,8 +92,9 @@ KeSample ke_sample(const KeService& service) {
 }  // namespace
 
 struct Daemon::Impl {
-  explicit Impl(const Config& c)
+  Impl(const Config& c, std::string path)
       : config(c),
+        config_path(std::move(path)),
         key_store(or_throw(MasterKeyStore::open(config.keys, &crypto::read_entropy,
                                                 read_monotonic_time(), read_kernel_time()))),
         clock(system_clock(config.refclocks)),
@@ -157,15 +152,57 @@ struct Daemon::Impl {
     for (const auto& shard : shards) shard->start();
     if (ke_service) ke_service->start();
     announce();
-    signals.async_wait([this](const boost::system::error_code& error, int number) {
-      if (error) return;
-      spdlog::info("stopping on {}", number == SIGTERM ? "SIGTERM" : "SIGINT");
-      control.stop();
-    });
+    wait_for_signal();
     tick();
     control.run();
     if (ke_service) ke_service->stop();
     for (const auto& shard : shards) shard->stop();
+  }
+
+  void wait_for_signal() {
+    signals.async_wait([this](const boost::system::error_code& error, int number) {
+      if (error) return;
+      if (number != SIGHUP) {
+        spdlog::info("stopping on {}", number == SIGTERM ? "SIGTERM" : "SIGINT");
+        return control.stop();
+      }
+      reload();
+      wait_for_signal();
+    });
+  }
+
+  void reload() {
+    const LoadedConfig loaded = load_config(config_path);
+    for (const ConfigError& warning : loaded.warnings) spdlog::warn("{}", warning.to_string());
+    for (const ConfigError& error : loaded.errors) spdlog::error("{}", error.to_string());
+    if (loaded.errors.empty() && apply(loaded.config)) return;
+    spdlog::error("reload: nothing is changed; mend {} and send SIGHUP again", config_path);
+  }
+
+  // Whether the new configuration is in force, as far as it can be without a restart.
+  bool apply(const Config& fresh) {
+    std::shared_ptr<const TlsContext> fresh_tls;
+    if (tls && fresh.nts_ke.enabled) {
+      auto made = TlsContext::make(fresh.nts_ke.certificate, fresh.nts_ke.private_key);
+      if (!made) {
+        spdlog::error("{}", made.error().message);
+        return false;
+      }
+      fresh_tls = std::move(*made);
+    }
+    for (const SettingChange& change : changes(config, fresh)) {
+      spdlog::info("reload: {} from {} to {}{}", change.path, change.from, change.to,
+                   change.reloadable ? "" : ": takes a restart");
+    }
+    if (fresh_tls) tls->publish(std::move(fresh_tls));
+    access.publish(std::make_shared<const AccessPolicy>(fresh.access.allow, fresh.access.deny));
+    spdlog::set_level(spdlog::level::from_str(fresh.log.level));
+    config.nts_ke.certificate = fresh.nts_ke.certificate;
+    config.nts_ke.private_key = fresh.nts_ke.private_key;
+    config.access = fresh.access;
+    config.log.level = fresh.log.level;
+    spdlog::info("reloaded {}", config_path);
+    return true;
   }
 
   void announce() {
@@ -195,6 +232,7 @@ struct Daemon::Impl {
   }
 
   Config config;
+  std::string config_path;
   std::unique_ptr<MasterKeyStore> key_store;
   refclock::SystemClock clock;
   Published<AccessPolicy> access;
@@ -202,12 +240,13 @@ struct Daemon::Impl {
   std::vector<std::unique_ptr<Shard>> shards;
   std::unique_ptr<KeService> ke_service;
   asio::io_context control{1};
-  asio::signal_set signals{control, SIGTERM, SIGINT};
+  asio::signal_set signals{control, SIGTERM, SIGINT, SIGHUP};
   asio::steady_timer timer{control};
   std::unique_ptr<AdminHttp> admin;
 };
 
-Daemon::Daemon(const Config& config) : impl_(std::make_unique<Impl>(config)) {}
+Daemon::Daemon(const Config& config, std::string config_path)
+    : impl_(std::make_unique<Impl>(config, std::move(config_path))) {}
 Daemon::~Daemon() = default;
 
 void Daemon::run() {

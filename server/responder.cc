@@ -207,10 +207,6 @@ void Responder::Work::verify(std::span<const net::Datagram> batch) {
       Slot& slot = slots[i];
       if (slot.verdict != Verdict::kAnsweredNts || slot.keys.aead != algorithm.id) continue;
       const nts::AuthenticatorField& field = slot.parsed.nts.authenticator;
-      if (field.ciphertext.size() < crypto::kTagLength) {
-        slot.verdict = Verdict::kDroppedMalformed;
-        continue;
-      }
       slot.plaintext_length = field.ciphertext.size() - crypto::kTagLength;
       open_jobs[jobs] = {slot.keys.c2s.bytes(),
                          field.nonce,

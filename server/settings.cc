@@ -273,6 +273,22 @@ std::string print_config(const Config& config) {
   return out;
 }
 
+std::vector<SettingChange> changes(const Config& from, const Config& to) {
+  std::vector<SettingChange> found;
+  for (const Setting& setting : settings_table()) {
+    const bool repeated = setting.section == kRepeatedSection;
+    const std::size_t count = repeated ? std::min(from.refclocks.size(), to.refclocks.size()) : 1;
+    for (std::size_t i = 0; i < count; ++i) {
+      std::string before = setting.write(from, i);
+      std::string after = setting.write(to, i);
+      if (before == after) continue;
+      found.push_back(
+          {setting.path(), std::move(before), std::move(after), setting.reload == Reload::kReload});
+    }
+  }
+  return found;
+}
+
 std::string settings_manual() {
   std::string out =
       "| Setting | Type | Range | Unit | Default | Change needs | Meaning |\n"

@@ -38,6 +38,14 @@ LoadedConfig load_config(const std::string& path);
 // The configuration as commented TOML: every key with its help, unit, range and whether it is
 // reloadable; loading the text gives the same configuration.
 std::string print_config(const Config& config);
+// One setting whose value differs between two configurations, both values as TOML.
+struct SettingChange {
+  std::string path;
+  std::string from;
+  std::string to;
+  bool reloadable = false;  // takes effect without a restart
+};
+std::vector<SettingChange> changes(const Config& from, const Config& to);
 // The manual's table, in Markdown.
 std::string settings_manual();
 

@@ -93,8 +93,10 @@ void check_dates(const std::vector<X509Ptr>& chain, Draft& draft) {
       draft.error(kPath, which + " expired at " + print_time(until) +
                              "; renew it, or set this machine's clock if that is wrong");
     } else if (X509_cmp_current_time(from) > 0) {
-      draft.error(kPath, which + " is not valid before " + print_time(from) +
-                             "; set this machine's clock, or use a certificate that is valid now");
+      // An appliance may boot in 1970: the clock is as likely wrong as the certificate.
+      draft.warning(kPath,
+                    which + " is not valid before " + print_time(from) +
+                        "; set this machine's clock, or use a certificate that is valid now");
     }
   }
 }

@@ -52,7 +52,7 @@ int serve(const Options& options, bool config_given) {
     return 0;
   }
   timeball::set_up_log(loaded.config.log.level, loaded.config.log.format);
-  timeball::server::Daemon(loaded.config).run();
+  timeball::server::Daemon(loaded.config, options.config).run();
   return 0;
 }
 

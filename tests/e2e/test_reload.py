@@ -1,0 +1,62 @@
+"""SIGHUP: all of what is reloadable takes effect, or, with any error, nothing."""
+import shutil
+import signal
+
+import daemon as daemons
+
+
+def hang_up(d, says):
+    """Sends SIGHUP and waits for the line that ends a reload."""
+    before = d.log().count(says)
+    d.write_config()
+    d.process.send_signal(signal.SIGHUP)
+    daemons.wait_for(lambda: d.log().count(says) > before, what=f"{says!r} in\n{d.log()}")
+
+
+def answered(d):
+    with d.ntp() as s:
+        s.send(daemons.nts.plain_request())
+        return s.receive(0.3) is not None
+
+
+def test_access_policy_takes_effect_and_the_change_is_logged(start):
+    with start() as d:
+        assert answered(d)
+        d.settings["access.deny"] = ["127.0.0.0/8"]
+        hang_up(d, "reloaded ")
+        assert not answered(d)
+        assert 'reload: access.deny from [] to ["127.0.0.0/8"]' in d.log()
+        d.settings["access.deny"] = []
+        hang_up(d, "reloaded ")
+        assert answered(d)
+
+
+def test_an_error_changes_nothing(start):
+    with start() as d:
+        d.settings["access.deny"] = ["127.0.0.0/8"]
+        d.settings["keys.keep"] = 0
+        hang_up(d, "nothing is changed")
+        assert answered(d)
+        assert "keys.keep" in d.log()
+
+
+def test_what_takes_a_restart_is_named(start):
+    with start() as d:
+        d.settings["keys.keep"] = 3
+        hang_up(d, "reloaded ")
+        assert "reload: keys.keep from 7 to 3: takes a restart" in d.log()
+
+
+def test_certificate_is_replaced_and_a_bad_one_is_not(start, tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    new.mkdir()
+    certificates = daemons.LabCertificates(str(old))
+    fresh = daemons.LabCertificates(str(new))
+    with start({"nts_ke.certificate": certificates.chain, "nts_ke.private_key": certificates.key}) as d:
+        shutil.copy(fresh.chain, certificates.chain)  # the key is still the old one
+        hang_up(d, "nothing is changed")
+        d.associate(ca_file=certificates.ca)
+        shutil.copy(fresh.key, certificates.key)
+        hang_up(d, "reloaded ")
+        d.associate(ca_file=fresh.ca)

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <sys/resource.h>
@@ -115,8 +114,6 @@ class Tcp {
     fd_ = ::socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     const timeval patience{.tv_sec = 5, .tv_usec = 0};
     ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    const int on = 1;
-    ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (from != nullptr) {
       sockaddr_in local{};
       local.sin_family = AF_INET;
@@ -366,6 +363,16 @@ TEST_F(KeServiceTest, NoKeysIsError2) {
   Client client(endpoint());
   EXPECT_EQ(client.ask(kRequest), kErrorInternal);
   expect_only(KeOutcome::kInternalError);
+}
+
+TEST_F(KeServiceTest, AClientWithNaglesAlgorithmDoesNotWaitForDelayedAcknowledgements) {
+  start();
+  const auto begun = steady_clock::now();
+  for (int i = 0; i < 20; ++i) {
+    Client client(endpoint());
+    EXPECT_FALSE(client.ask(kRequest).empty());
+  }
+  EXPECT_LT(steady_clock::now() - begun, 20 * 35ms) << "40 ms each when they wait";
 }
 
 TEST_F(KeServiceTest, ARequestInPiecesOfOneOctetIsTheSame) {

@@ -289,7 +289,8 @@ std::string format_key_file(const KeyFile& file) {
     append_hex(text, key.key.bytes());
     text += '\n';
   }
-  return text += digest_line(text);
+  text += digest_line(text);
+  return text;  // not the sum's reference: that would leave an unwiped copy behind
 }
 
 Result<KeyFile> parse_key_file(std::string_view text) {

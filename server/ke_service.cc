@@ -54,7 +54,7 @@ using namespace std::chrono_literals;
 constexpr auto kAcceptRetry = 50ms;
 // For the client to take the response and close, after which the socket goes without a reset.
 constexpr auto kLinger = 1s;
-constexpr std::size_t kMaxDrained = 64 * 1024;  // of what a client sends after its request
+constexpr std::size_t kMaxDrained = 65'536;  // of what a client sends after its request
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
@@ -526,7 +526,7 @@ net::Endpoint Worker::listen(const net::Endpoint& endpoint) {
 
 void Worker::run() {
   for (const auto& listener : listeners_) {
-    asio::co_spawn(context_, accept_loop(*listener), [](std::exception_ptr error) {
+    asio::co_spawn(context_, accept_loop(*listener), [](const std::exception_ptr& error) {
       if (error) std::rethrow_exception(error);
     });
   }
@@ -589,9 +589,10 @@ void Worker::begin(tcp::socket socket, const tcp::endpoint& peer) {
   if (!ssl) throw std::bad_alloc();
   const auto session = std::make_shared<Session>(*this, std::move(socket), std::move(lease),
                                                  std::move(ssl), address);
-  asio::co_spawn(context_, session->run(), [this, session, address](std::exception_ptr error) {
-    if (error) ended(address, KeOutcome::kInternalError);
-  });
+  asio::co_spawn(context_, session->run(),
+                 [this, session, address](const std::exception_ptr& error) {
+                   if (error) ended(address, KeOutcome::kInternalError);
+                 });
 }
 
 void Worker::ended(const net::IpAddress& peer, KeOutcome outcome) {

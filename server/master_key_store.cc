@@ -19,6 +19,8 @@
 #include <utility>
 #include <vector>
 
+#include "server/file.h"
+
 namespace timeball::server {
 namespace {
 
@@ -28,7 +30,8 @@ constexpr std::string_view kHeader = "timeball-master-keys 1\n";
 constexpr std::string_view kRotated = "rotated ";
 constexpr std::size_t kIdDigits = 8;
 constexpr std::size_t kKeyDigits = 2 * nts::kMasterKeyLength;
-constexpr std::size_t kDigestLineLength = sizeof("sha256 ") - 1 + 2 * SHA256_DIGEST_LENGTH + 1;
+constexpr std::size_t kDigestLineLength =
+    sizeof("sha256 ") - 1 + std::size_t{2} * SHA256_DIGEST_LENGTH + 1;
 
 // A string of key material, wiped at the end of its life.
 struct SecretText {
@@ -121,22 +124,6 @@ bool ids_distinct(const std::vector<nts::MasterKey>& generations) {
                      [&](const nts::MasterKey& key) { return seen.insert(key.id).second; });
 }
 
-// A file descriptor that closes itself.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  bool open() const { return fd_ >= 0; }
-
- private:
-  int fd_;
-};
-
 std::string system_error(int error) {
   return std::strerror(error);
 }
@@ -202,49 +189,6 @@ Result<std::optional<KeyFile>> load(const std::string& path) {
                     path, file.error().message));
   }
   return *std::move(file);
-}
-
-Result<void> write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t n = ::write(fd, text.data(), text.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return fail(system_error(errno));
-    text.remove_prefix(static_cast<std::size_t>(n));
-  }
-  return {};
-}
-
-std::string temporary_name(const std::string& path) {
-  return path + ".tmp";
-}
-
-Result<void> write_temporary(const std::string& path, std::string_view text) {
-  // A temporary file left by a crash is ours to remove; O_EXCL then follows nobody's link.
-  ::unlink(path.c_str());
-  const Descriptor file(
-      ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!file.open()) return fail(system_error(errno));
-  if (auto written = write_all(file.get(), text); !written) return written;
-  if (::fsync(file.get()) != 0) return fail(system_error(errno));
-  return {};
-}
-
-Result<void> sync_directory_of(const std::string& path) {
-  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
-  const Descriptor directory(
-      ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory.open() || ::fsync(directory.get()) != 0) return fail(system_error(errno));
-  return {};
-}
-
-// Whole or not at all, on the disk when it returns.
-Result<void> replace_file(const std::string& path, std::string_view text) {
-  const std::string temporary = temporary_name(path);
-  Result<void> done = write_temporary(temporary, text);
-  if (done && ::rename(temporary.c_str(), path.c_str()) != 0) done = fail(system_error(errno));
-  if (done) return sync_directory_of(path);
-  ::unlink(temporary.c_str());
-  return done;
 }
 
 Result<nts::MasterKeySecret> fresh_key(const EntropySource& entropy) {
@@ -437,7 +381,7 @@ Result<void> MasterKeyStore::replace(nts::KeyRing ring, MonotonicTime now, Kerne
 Result<void> MasterKeyStore::write(const KeyFile& file) {
   if (config_.file.empty()) return {};
   const SecretText content(format_key_file(file));
-  const Result<void> done = replace_file(config_.file, content.text);
+  Result<void> done = replace_file(config_.file, content.text, 0600);
   if (done) return done;
   ++current_.write_failures;
   publish_status();

@@ -36,7 +36,7 @@
 
 namespace timeball::server {
 
-inline constexpr std::size_t kMaxKeyFileLength = 128 * 1024;  // over 1,500 generations
+inline constexpr std::size_t kMaxKeyFileLength = 131'072;  // over 1,500 generations
 inline constexpr unsigned kMaxKeep = 1500;
 
 // What the key file holds.

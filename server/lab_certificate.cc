@@ -1,23 +1,19 @@
 #include "server/lab_certificate.h"
 
-#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <cerrno>
-#include <cstring>
 #include <ctime>
 #include <string_view>
 
 #include "common/time/ntp_timestamp.h"
+#include "server/file.h"
 #include "server/openssl_handle.h"
 
 namespace timeball::server {
@@ -41,45 +37,6 @@ struct Authority {
 tl::unexpected<Error> fail_openssl(const std::string& doing) {
   const char* reason = ERR_reason_error_string(ERR_get_error());
   return fail("OpenSSL failed " + doing + ": " + (reason != nullptr ? reason : "no reason given"));
-}
-
-tl::unexpected<Error> fail_errno(const std::string& doing, const fs::path& path) {
-  return fail("cannot " + doing + " " + path.string() + ": " + std::strerror(errno));
-}
-
-bool write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t n = ::write(fd, text.data(), text.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return false;
-    text.remove_prefix(static_cast<std::size_t>(n));
-  }
-  return ::fsync(fd) == 0;
-}
-
-// A temporary file beside it, synchronised, then renamed over it.
-Result<void> replace_file(const fs::path& path, std::string_view text, mode_t mode) {
-  const fs::path temporary = path.string() + ".new";
-  ::unlink(temporary.c_str());
-  const int fd =
-      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
-  if (fd < 0) return fail_errno("create", temporary);
-  const bool written = ::fchmod(fd, mode) == 0 && write_all(fd, text);
-  ::close(fd);
-  if (!written || ::rename(temporary.c_str(), path.c_str()) != 0) {
-    const auto failure = fail_errno("write", path);
-    ::unlink(temporary.c_str());
-    return failure;
-  }
-  return {};
-}
-
-// Makes the renames themselves durable.
-void sync_directory(const fs::path& dir) {
-  const int fd = ::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;
-  ::fsync(fd);
-  ::close(fd);
 }
 
 Certificate read_certificate(const fs::path& path) {
@@ -298,10 +255,10 @@ Result<void> write_files(const LabCertificates& files, const Authority& authorit
   parts.push_back({files.certificate_chain, pem(leaf), kPublicMode});
   for (const Part& part : parts) {
     if (part.text.empty()) return fail_openssl("to write PEM");
-    if (Result<void> written = replace_file(part.path, part.text, part.mode); !written)
-      return written;
+    if (const Result<void> written = replace_file(part.path, part.text, part.mode); !written) {
+      return fail("cannot write " + part.path.string() + ": " + written.error().message);
+    }
   }
-  sync_directory(files.private_key.parent_path());
   return {};
 }
 

@@ -1,0 +1,63 @@
+#include "server/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+namespace timeball::server {
+namespace {
+
+namespace fs = std::filesystem;
+
+tl::unexpected<Error> fail_errno() {
+  return fail(std::strerror(errno));
+}
+
+Result<void> write_all(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t n = ::write(fd, text.data(), text.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno();
+    text.remove_prefix(static_cast<std::size_t>(n));
+  }
+  return {};
+}
+
+Result<void> write_temporary(const fs::path& path, std::string_view text, mode_t mode) {
+  // A temporary file left by a crash is ours to remove; O_EXCL then follows nobody's link.
+  ::unlink(path.c_str());
+  const Descriptor file(
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
+  if (!file.open() || ::fchmod(file.get(), mode) != 0) return fail_errno();
+  if (auto written = write_all(file.get(), text); !written) return written;
+  if (::fsync(file.get()) != 0) return fail_errno();
+  return {};
+}
+
+Result<void> sync_directory_of(const fs::path& path) {
+  const fs::path parent = path.parent_path();
+  const Descriptor directory(
+      ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory.open() || ::fsync(directory.get()) != 0) return fail_errno();
+  return {};
+}
+
+}  // namespace
+
+fs::path temporary_name(const fs::path& path) {
+  return path.string() + ".tmp";
+}
+
+Result<void> replace_file(const fs::path& path, std::string_view text, mode_t mode) {
+  const fs::path temporary = temporary_name(path);
+  Result<void> done = write_temporary(temporary, text, mode);
+  if (done && ::rename(temporary.c_str(), path.c_str()) != 0) done = fail_errno();
+  if (done) return sync_directory_of(path);
+  ::unlink(temporary.c_str());
+  return done;
+}
+
+}  // namespace timeball::server

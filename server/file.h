@@ -1,0 +1,40 @@
+// Files that must be found whole after a crash: keys and certificates.
+//
+// Cold paths only; any thread, one writer per path.
+#pragma once
+
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string_view>
+
+#include "common/base/error.h"
+
+namespace timeball::server {
+
+// A file descriptor that closes itself.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+  bool open() const { return fd_ >= 0; }
+
+ private:
+  int fd_;
+};
+
+// Where replace_file() writes first: beside the file, under a name that only it uses.
+std::filesystem::path temporary_name(const std::filesystem::path& path);
+
+// Puts the text in the file's place, whole or not at all, on the disk when it returns: a new file,
+// synchronised, renamed over the old one, the directory synchronised. mode: as chmod(2), whatever
+// the umask. Follows no link. The error is the system's reason, without the path.
+Result<void> replace_file(const std::filesystem::path& path, std::string_view text, mode_t mode);
+
+}  // namespace timeball::server

@@ -5,6 +5,11 @@ import daemon as daemons
 import ntslib as nts
 
 
+def pytest_make_parametrize_id(val):
+    """Octets in a test's name: how many, and how they begin."""
+    return f"{len(val)}_octets_{val[:6].hex()}" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory):
     return daemons.LabCertificates(str(tmp_path_factory.mktemp("certificates")))

@@ -231,17 +231,19 @@ def test_line_63_keys_stay_when_the_file_is_damaged_under_a_running_daemon(start
 
 
 def test_line_63_keys_stay_when_the_file_cannot_be_written(start):
-    """The directory is gone: no rotation, an alarm, service as before; it rotates when it is back."""
-    with start({"keys.rotation": "1s"}) as d, d.ntp() as s:
+    """The directory is gone: no rotation, an alarm, service as before under the key that is on the disk."""
+    with start({"keys.rotation": "3s"}) as d, d.ntp() as s:
         a = d.associate()
         away = d.directory + "-away"
         os.rename(d.directory, away)
         try:
-            daemons.wait_for(lambda: "master key" in read(away + "/log"), what="an alarm in the log")
+            kept = daemons.KeyFile.read(away + "/master-keys").current[0]
+            daemons.wait_for(lambda: d.metric("timeball_keys_write_failures_total") > 0, what="an alarm")
+            assert "cannot be written" in read(away + "/log")
             for _ in range(3):
-                s.nts(a)
-            s.nts(d.associate())
-            assert d.verdict("nak") == 0
+                assert {daemons.cookie_key_id(c) for c in s.nts(a, placeholders=1).cookies} == {kept}
+            assert {daemons.cookie_key_id(c) for c in d.associate().cookies} == {kept}
+            assert d.metric("timeball_keys_current_id") == kept
         finally:
             os.rename(away, d.directory)
 

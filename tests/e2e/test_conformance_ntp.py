@@ -65,6 +65,15 @@ def test_line_34_field_of_a_wrong_length_is_not_served_as_nts(build, ntp, length
             assert len(reply) == 48 and not nts.is_nak(reply, request.transmit)
 
 
+@pytest.mark.parametrize("length", [4, 8, 12, 17, 18, 19, 21, 22, 30])
+def test_line_34_whole_field_of_a_wrong_length_is_not_served_as_nts(build, ntp, length):
+    """The next field follows where it says: only its length is wrong."""
+    bad = struct.pack(">HH", nts.UNKNOWN_FIELD, length) + os.urandom(length - 4)
+    for request in (build(between=bad), build(before=bad)):
+        for reply in ntp.replies(request.packet):
+            assert len(reply) == 48 and not nts.is_nak(reply, request.transmit)
+
+
 @pytest.mark.parametrize("length", [200, 1000, 65532, 65535])
 def test_line_34_field_longer_than_the_packet_is_not_served_as_nts(build, assert_silent, length):
     assert_silent(build(between=nts.field(nts.UNKNOWN_FIELD, bytes(28), length=length)))
@@ -561,7 +570,7 @@ def test_line_52_authenticator_under_a_wrong_key_gets_a_nak(build, ntp, associat
 def test_line_52_structural_faults_get_no_nak(build, association, assert_silent):
     cookie = nts.field(nts.COOKIE, bytes(100))
     assert_silent(build(uid_fields=b"", corrupt=True), build(cookie_fields=cookie * 2, corrupt=True),
-                  build(nonce=b"", padding=0, corrupt=True), build(truncate=8, corrupt=True))
+                  build(nonce=os.urandom(8), padding=4, corrupt=True), build(truncate=8, corrupt=True))
 
 
 def test_line_53_no_nak_without_identifier(build, assert_silent):

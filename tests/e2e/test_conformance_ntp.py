@@ -86,11 +86,8 @@ def test_line_34_inner_fields_may_be_short(build, ntp, body):
 
 @pytest.mark.parametrize("plaintext", [b"\x23\x23", b"\x23\x23\0", b"\x23\x23\0\x05\0", b"\x23\x23\0\x06\0\0",
                                        b"\x23\x23\0\x10" + bytes(4), b"\x23\x23\0\0", bytes(7)])
-def test_line_34_faulty_inner_fields_are_not_served(build, ntp, plaintext):
-    request = build(plaintext=plaintext)
-    for reply in ntp.replies(request.packet):
-        refused_header = nts.check_nak(reply, request)
-        assert refused_header.stratum == 0
+def test_line_34_faulty_inner_fields_are_discarded(build, assert_silent, plaintext):
+    assert_silent(build(plaintext=plaintext))
 
 
 @pytest.mark.parametrize("address", [HOST, HOST6])

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -19,7 +20,7 @@
 struct control {
   volatile int64_t clock_offset_s;         // added to CLOCK_REALTIME
   volatile uint32_t fail_export;           // not 0: SSL_export_keying_material fails
-  volatile uint32_t fail_encrypt_one_in;   // not 0: one EVP_EncryptUpdate in this many fails
+  volatile uint32_t fail_encrypt_one_in;   // not 0: one EVP_EncryptUpdate of the daemon's in this many fails
 };
 
 static const struct control kNothing;
@@ -93,12 +94,23 @@ int SSL_export_keying_material(void* ssl, unsigned char* out, size_t out_length,
   return real(ssl, out, out_length, label, label_length, context, context_length, use_context);
 }
 
+// Whether the code at this address is the daemon's, not a library's: TLS shall go on.
+static int is_daemon(void* address) {
+  static const void* base;
+  Dl_info info;
+  if (!base && dladdr((void*)getauxval(AT_ENTRY), &info)) base = info.dli_fbase;
+  return dladdr(address, &info) && info.dli_fbase == base;
+}
+
 int EVP_EncryptUpdate(void* context, unsigned char* out, int* out_length, const unsigned char* in,
                       int in_length) {
   static int (*real)(void*, unsigned char*, int*, const unsigned char*, int);
   static uint32_t calls;
   if (!real) real = dlsym(RTLD_NEXT, "EVP_EncryptUpdate");
   const uint32_t one_in = control->fail_encrypt_one_in;
-  if (one_in && __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) % one_in == 0) return 0;
+  if (one_in && is_daemon(__builtin_return_address(0)) &&
+      __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) % one_in == 0) {
+    return 0;
+  }
   return real(context, out, out_length, in, in_length);
 }

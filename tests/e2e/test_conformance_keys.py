@@ -44,6 +44,18 @@ def test_line_29_internal_failure_gives_error_2(start, shim):
             s.nts(d.associate())
 
 
+def test_line_29_cookies_that_cannot_be_made_give_error_2(start, shim):
+    """Every AES call of ours fails: the keys are exported, but no cookie can be sealed."""
+    with start({"nts_ke.threads": 1}, environment=shim.environment()) as d:
+        d.associate()
+        shim.set(fail_encrypt_one_in=1)
+        for _ in range(3):
+            assert d.ke_error(nts.ke_request()) == INTERNAL_ERROR
+        shim.set()
+        with d.ntp() as s:
+            s.nts(d.associate())
+
+
 def read(path):
     with open(path, encoding="utf-8") as f:
         return f.read()

@@ -372,6 +372,12 @@ def test_line_46_what_follows_the_authenticator_is_discarded(build, ntp, aead, w
     assert len(reply.cookies) == 1
 
 
+@ALL_AEADS
+def test_line_46_placeholders_behind_the_authenticator_do_not_count(build, ntp, association, aead):
+    behind = nts.field(nts.PLACEHOLDER, bytes(len(association(aead).cookies[0]))) * 3
+    assert len(served(ntp, build(aead, placeholders=1, after=behind)).cookies) == 2
+
+
 # --- Replies ---------------------------------------------------------------------------------------
 
 

@@ -21,13 +21,6 @@ constexpr std::size_t kStampGroup = 4;
 // Batches taken from one socket before the others get their turn.
 constexpr int kMaxRounds = 8;
 
-crypto::RandomGenerator seeded_generator() {
-  Secret<crypto::kSeedLength> seed;
-  const auto entropy = crypto::read_entropy(seed.resize(crypto::kSeedLength));
-  if (!entropy) throw std::runtime_error(entropy.error().message);
-  return crypto::RandomGenerator(seed.bytes());
-}
-
 }  // namespace
 
 struct Shard::Impl {
@@ -45,7 +38,7 @@ struct Shard::Impl {
       : clock(publications.clock),
         keys(publications.keys),
         access(publications.access),
-        random(seeded_generator()),
+        random(crypto::seeded_generator()),
         responder(options.responder, crypto::Engine(), random) {
     for (const net::Endpoint& local : options.listen) {
       const auto socket = net::open_udp_socket(local);

@@ -3,7 +3,10 @@
 #include <sys/random.h>
 
 #include <cerrno>
+#include <stdexcept>
 #include <system_error>
+
+#include "common/base/secret.h"
 
 namespace timeball::crypto {
 
@@ -18,6 +21,14 @@ Result<void> read_entropy(MutableBytes out) {
     out = out.subspan(static_cast<std::size_t>(length));
   }
   return {};
+}
+
+RandomGenerator seeded_generator() {
+  Secret<kSeedLength> seed;
+  if (const auto filled = read_entropy(seed.resize(kSeedLength)); !filled) {
+    throw std::runtime_error(filled.error().message);
+  }
+  return RandomGenerator(seed.bytes());
 }
 
 }  // namespace timeball::crypto

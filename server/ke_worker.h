@@ -1,0 +1,115 @@
+// One NTS-KE thread: its listeners, its sessions, its counters, and what it shares with the others.
+//
+// Inside of the NTS-KE service; others use server/ke_service.h.
+#pragma once
+
+#include <array>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <unordered_set>
+#include <vector>
+
+#include "common/base/counter.h"
+#include "common/base/log.h"
+#include "common/base/published.h"
+#include "common/crypto/aead.h"
+#include "common/crypto/random.h"
+#include "common/net/address.h"
+#include "common/nts/ke_negotiation.h"
+#include "common/nts/key_ring.h"
+#include "server/config.h"
+#include "server/ke_connections.h"
+#include "server/ke_service.h"
+#include "server/tls_context.h"
+
+namespace timeball::server {
+
+// What the threads have in common.
+struct KeShared {
+  const nts::KePolicy& policy_for(const net::IpAddress& peer) const {
+    return peer.is_v4() ? policy_v4 : policy_v6;
+  }
+
+  const NtsKeConfig config;
+  const nts::KePolicy policy_v4;
+  const nts::KePolicy policy_v6;
+  const Published<TlsContext>& tls;
+  const Published<nts::KeyRing>& keys;
+  KeConnections connections;
+};
+
+struct KeCounters {
+  std::array<Counter, kKeOutcomes> outcomes;
+  std::array<Counter, KeHandshakeTimes::kBounds.size() + 1> handshakes;
+  Counter handshake_ns;
+
+  void add(KeOutcome outcome) { outcomes[static_cast<std::size_t>(outcome)].add(); }
+  void add_handshake(std::chrono::nanoseconds took) {
+    std::size_t bucket = 0;
+    while (bucket < KeHandshakeTimes::kBounds.size() && took > KeHandshakeTimes::kBounds[bucket]) {
+      ++bucket;
+    }
+    handshakes[bucket].add();
+    handshake_ns.add(static_cast<std::uint64_t>(took.count()));
+  }
+};
+
+class KeSession;
+
+// One thread: its listeners and its sessions.
+class KeWorker {
+ public:
+  explicit KeWorker(KeShared& shared);
+
+  // Control thread, before run(). Throws std::runtime_error. Returns where it listens.
+  net::Endpoint listen(const net::Endpoint& endpoint);
+  // The thread's whole life.
+  void run();
+  // Any thread.
+  void stop();
+
+  KeShared& shared() { return shared_; }
+  KeCounters& counters() { return counters_; }
+  boost::asio::io_context& context() { return context_; }
+  void enter(KeSession& session) { sessions_.insert(&session); }
+  void leave(KeSession& session) { sessions_.erase(&session); }
+  void ended(const net::IpAddress& peer, KeOutcome outcome);
+  // The whole response; decision may turn into kInternalServerError.
+  std::vector<std::uint8_t> respond(const net::IpAddress& peer, const nts::KeDecision& decision,
+                                    const nts::AssociationKeys& keys);
+
+ private:
+  struct Listener {
+    explicit Listener(boost::asio::io_context& context) : acceptor(context), retry(context) {}
+    boost::asio::ip::tcp::acceptor acceptor;
+    boost::asio::steady_timer retry;
+  };
+
+  boost::asio::awaitable<void> accept_loop(Listener& listener);
+  boost::asio::awaitable<boost::system::error_code> accept_one(Listener& listener);
+  void begin(boost::asio::ip::tcp::socket socket, const boost::asio::ip::tcp::endpoint& peer);
+  void stop_here();
+
+  KeShared& shared_;
+  boost::asio::io_context context_{1};
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::unordered_set<KeSession*> sessions_;
+  Subscription<TlsContext> tls_;
+  Subscription<nts::KeyRing> keys_;
+  crypto::Engine engine_;
+  crypto::RandomGenerator random_;
+  KeCounters counters_;
+  LogLimiter trouble_;
+  LogLimiter chatter_{std::chrono::milliseconds(100), 50};
+};
+
+// Throws std::runtime_error when another process listens there already. Without SO_REUSEPORT,
+// because with it the kernel would share the port between two daemons of one user.
+void require_tcp_port_free(const net::Endpoint& endpoint);
+
+}  // namespace timeball::server

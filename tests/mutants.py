@@ -10,6 +10,7 @@ exit status 1 when a fault escaped, 2 when the table of faults is wrong (text no
 import argparse
 import collections
 import contextlib
+import glob
 import os
 import shutil
 import signal
@@ -27,7 +28,7 @@ Fault = collections.namedtuple("Fault", "lines file old new breaks")
 
 
 def of(file, *faults):
-    """faults: (line or lines, old text, new text, what it breaks)."""
+    """file: a pattern; exactly one file holds the old text, once. faults: (line or lines, old, new, what it breaks)."""
     return [Fault((lines,) if isinstance(lines, int) else lines, file, old, new, breaks)
             for lines, old, new, breaks in faults]
 
@@ -61,7 +62,7 @@ TLS = of(
 )
 
 KE_SERVICE = of(
-    "server/ke_service.cc",
+    "server/ke_*.cc",
     (1, "impl_->workers) endpoint = worker->listen(endpoint);",
      "impl_->workers) if (endpoint.address.is_v4()) endpoint = worker->listen(endpoint);", "no IPv6 listener"),
     (5, "if (error == SSL_ERROR_ZERO_RETURN) co_return",
@@ -72,7 +73,7 @@ KE_SERVICE = of(
      "request_.insert(request_.end(), chunk.begin(), chunk.begin() + size); return SSL_ERROR_WANT_READ;",
      "a second TLS record in the same TCP segment waits for a third"),
     (6, "if (request_.size() >= nts::kMaxKeRequestLength) co_return",
-     "if (request_.size() >= 1000) co_return", "1000 octets are too long"),
+     "if (request_.size() >= 1000) co_return", "1000 octets are too long where more must come"),
     (6, "co_return RequestEnd::kTooLong;", "co_return RequestEnd::kGone;", "too long: no Error"),
     (7, "  SSL_shutdown(ssl_.get());\n",
      "  SSL_write(ssl_.get(), response.data(), static_cast<int>(response.size())); SSL_shutdown(ssl_.get());\n",
@@ -85,7 +86,8 @@ KE_SERVICE = of(
      "deadline: no Error"),
     (9, "    acknowledge();\n    // OpenSSL may", "    arm(worker_.shared().config.deadline);\n    // OpenSSL may",
      "every octet puts the deadline off"),
-    (9, "  arm(worker_.shared().config.deadline);\n  if (const auto failure = co_await handshake()) co_return *failure;",
+    (9, "  arm(worker_.shared().config.deadline);\n"
+     "  if (const auto failure = co_await handshake()) co_return *failure;",
      "  if (const auto failure = co_await handshake()) co_return *failure;\n"
      "  arm(worker_.shared().config.deadline);", "no deadline in the handshake"),
     (9, "    if (co_await fill() != Arrival::kOctets) co_return gone();",
@@ -133,8 +135,8 @@ KE_NEGOTIATION = of(
      "record 1 may be not critical"),
     ((14, 15), "if (!request->protocols) return KeError::kBadRequest;",
      "if (!request->protocols) return KeNoCommonProtocol{};", "no record 1: no Error"),
-    (15, "write_record_u16(out, true, RecordType::kNextProtocol", "write_record_u16(out, false, RecordType::kNextProtocol",
-     "our record 1 is not critical"),
+    (15, "write_record_u16(out, true, RecordType::kNextProtocol",
+     "write_record_u16(out, false, RecordType::kNextProtocol", "our record 1 is not critical"),
     (16, "good = record.critical && take_list(request.protocols, record.body);",
      "good = record.critical && record.body.size() == 2 && take_list(request.protocols, record.body);",
      "more than one protocol: Error 1"),
@@ -213,6 +215,11 @@ KE_NEGOTIATION = of(
      "critical private record ignored"),
 )
 
+LIMIT = of(
+    "common/nts/ke_negotiation.h",
+    (6, "kMaxKeRequestLength = 16384;", "kMaxKeRequestLength = 1024;", "1025 octets are too long"),
+)
+
 KE_RECORD = of(
     "common/nts/ke_record.cc",
     (7, "if (record->is(RecordType::kEndOfMessage)) return",
@@ -282,8 +289,8 @@ REQUEST = of(
     ((38, 39), "seen.cookies != 1 ||", "seen.cookies > 1 ||", "no cookie: NAK"),
     (39, "break;\n    if (field->is(FieldType::kNtsCookiePlaceholder) && field->body.size() == cookie_length) ++count;",
      "break;\n    if (field->is(FieldType::kNtsCookiePlaceholder)) ++count;", "placeholders of any length"),
-    (39, "std::nullopt;\n    if (field->is(FieldType::kNtsCookiePlaceholder) && field->body.size() == cookie_length) ++count;",
-     "std::nullopt;\n    if (field->is(FieldType::kNtsCookiePlaceholder)) ++count;",
+    (39, "std::nullopt;\n    if (field->is(FieldType::kNtsCookiePlaceholder) && field->body.size() == cookie_length)",
+     "std::nullopt;\n    if (field->is(FieldType::kNtsCookiePlaceholder))",
      "encrypted placeholders of any length"),
     (39, "break;\n    if (field->is(FieldType::kNtsCookiePlaceholder) && field->body.size() == cookie_length) ++count;",
      "break;\n    if (field->is(FieldType::kNtsCookiePlaceholder) && field->body.size() == cookie_length && "
@@ -303,8 +310,8 @@ REQUEST = of(
      "return field.nonce_room == padded4(needed.nonce_length);", "more padding refused"),
     (43, "if (needed.nonce_length_fixed && field.nonce.size()", "if (needed.nonce_length_fixed && field.nonce_room",
      "more padding refused with GCM-SIV"),
-    (43, "if (needed.nonce_length_fixed &&", "if (field.nonce.empty()) return false;\n  if (needed.nonce_length_fixed &&",
-     "SIV without a nonce refused"),
+    (43, "if (needed.nonce_length_fixed &&",
+     "if (field.nonce.empty()) return false;\n  if (needed.nonce_length_fixed &&", "SIV without a nonce refused"),
     (44, "field.nonce.size() != needed.nonce_length) return", "field.nonce.size() < needed.nonce_length) return",
      "GCM-SIV: longer nonces pass"),
     (44, "field.nonce.size() != needed.nonce_length) return", "field.nonce.size() > needed.nonce_length) return",
@@ -332,7 +339,8 @@ AUTHENTICATOR = of(
 
 COOKIE = of(
     "common/nts/cookie.cc",
-    (50, "random.fill(nonce);", "std::fill(nonce.begin(), nonce.end(), std::uint8_t{7});", "one nonce for every cookie"),
+    (50, "random.fill(nonce);", "std::fill(nonce.begin(), nonce.end(), std::uint8_t{7});",
+     "one nonce for every cookie"),
     (51, "if (!open.authentic) {", "if (false) {", "cookies are not authenticated"),
     (54, "if (cookie_length(aead.key_length) == length) return",
      "if (aead.id == crypto::AeadId::kAesSivCmac256 && cookie_length(aead.key_length) == length) return",
@@ -343,7 +351,8 @@ COOKIE = of(
     "common/nts/key_ring.cc",
     (55, "std::find_if(generations_.begin(), generations_.end(),",
      "std::find_if(generations_.begin(), generations_.begin() + 2,", "older keys are not found"),
-    (55, "std::min(generations_.size(), 1 + keep);", "std::min(generations_.size(), keep);", "one generation less kept"),
+    (55, "std::min(generations_.size(), 1 + keep);", "std::min(generations_.size(), keep);",
+     "one generation less kept"),
     (55, "std::min(generations_.size(), 1 + keep);", "std::min(generations_.size(), 2 + keep);",
      "one generation more kept"),
     (56, "std::find_if(generations_.begin(), generations_.end(),",
@@ -351,7 +360,8 @@ COOKIE = of(
     (62, "std::min(generations_.size(), 1 + keep);", "generations_.size();", "retired keys stay"),
 ) + of(
     "common/crypto/aead.cc",
-    (43, '"AEAD_AES_SIV_CMAC_256", 32, 16, false', '"AEAD_AES_SIV_CMAC_256", 32, 16, true', "SIV nonces of 16 octets only"),
+    (43, '"AEAD_AES_SIV_CMAC_256", 32, 16, false', '"AEAD_AES_SIV_CMAC_256", 32, 16, true',
+     "SIV nonces of 16 octets only"),
 )
 
 RESPONDER = of(
@@ -382,7 +392,8 @@ RESPONDER = of(
     ((41, 52), "if (open_jobs[j].authentic) {", "if (true) {", "requests are not authenticated"),
     (42, "slot.keys.aead)) {\n      slot.verdict = Verdict::kDroppedMalformed;",
      "slot.keys.aead)) {\n      slot.verdict = Verdict::kNak;", "too little room: NAK"),
-    ((47, 58), "std::min(wanted, nts::kMaxCookiesInReply);", "std::min(wanted, std::size_t{7});", "seven cookies at most"),
+    ((47, 58), "std::min(wanted, nts::kMaxCookiesInReply);", "std::min(wanted, std::size_t{7});",
+     "seven cookies at most"),
     (47, "if (!identifier.empty()) ntp::write_field", "if (!nts && !identifier.empty()) ntp::write_field",
      "no identifier in NTS replies"),
     (47, "w.seal_jobs[jobs] = {slot.keys.s2c.bytes()", "w.seal_jobs[jobs] = {slot.keys.c2s.bytes()",
@@ -392,8 +403,8 @@ RESPONDER = of(
     (48, "  while (slot.cookies > 0 && reply_length(slot.cookies) > datagram.request.size()) --slot.cookies;\n",
      "  reply_length(slot.cookies);\n", "cookies that make the reply too long"),
     (49, "    store_be64(reply + ntp::kTransmitOffset, t3.bits);\n", "", "no transmit timestamp"),
-    (51, "      slot.verdict = Verdict::kNak;\n      continue;", "      slot.verdict = Verdict::kDroppedMalformed;\n      continue;",
-     "cookie does not open: silence"),
+    (51, "      slot.verdict = Verdict::kNak;\n      continue;",
+     "      slot.verdict = Verdict::kDroppedMalformed;\n      continue;", "cookie does not open: silence"),
     (51, "  reply.leap = LeapIndicator::kUnknown;\n  reply.stratum = 0;\n  reply.reference_id = code;",
      "  reply.stratum = 0;\n  reply.reference_id = code;", "NAK without leap indicator 3"),
     (51, "  reply.stratum = 0;\n  reply.reference_id = code;", "  reply.reference_id = code;", "NAK without stratum 0"),
@@ -403,8 +414,8 @@ RESPONDER = of(
      "  if (nts && slot.verdict != Verdict::kKissRate) {\n    slot.layout", "NAK with an authenticator"),
     (51, "if (!identifier.empty()) ntp::write_field",
      "if (slot.verdict != Verdict::kNak && !identifier.empty()) ntp::write_field", "NAK without identifier"),
-    (52, "} else {\n        slot.verdict = Verdict::kNak;", "} else {\n        slot.verdict = Verdict::kDroppedMalformed;",
-     "authenticator does not verify: silence"),
+    (52, "} else {\n        slot.verdict = Verdict::kNak;",
+     "} else {\n        slot.verdict = Verdict::kDroppedMalformed;", "authenticator does not verify: silence"),
     (52, "case nts::RequestKind::kMalformed:\n      return Verdict::kDroppedMalformed;",
      "case nts::RequestKind::kMalformed:\n      return Verdict::kNak;", "structural fault: NAK"),
     (53, "if (slot.verdict == Verdict::kNak && !limiter.admit_refusal(now)) {", "if (false) {", "NAKs are not limited"),
@@ -481,7 +492,7 @@ KEY_STORE = of(
     (62, "~Secret() { wipe(bytes_); }", "~Secret() {}", "retired keys stay in memory"),
 )
 
-FAULTS = (TLS + KE_SERVICE + KE_NEGOTIATION + KE_RECORD + SETTINGS + FIELDS + REQUEST + AUTHENTICATOR + COOKIE +
+FAULTS = (TLS + KE_SERVICE + KE_NEGOTIATION + LIMIT + KE_RECORD + SETTINGS + FIELDS + REQUEST + AUTHENTICATOR + COOKIE +
           RESPONDER + KEY_STORE)
 
 
@@ -511,11 +522,10 @@ class Scratch:
 
     def with_fault(self, fault, action):
         """Puts the fault in, builds, acts, takes it out."""
-        path = os.path.join(self.source, fault.file)
-        with open(path, encoding="utf-8") as f:
-            original = f.read()
-        if (count := original.count(fault.old)) != 1:
-            raise TableError(f"{fault.file} holds the old text {count} times: {fault.old!r}")
+        texts = {path: read(path) for path in glob.glob(os.path.join(self.source, fault.file))}
+        if (count := sum(text.count(fault.old) for text in texts.values())) != 1:
+            raise TableError(f"{fault.file}: {count} places have the old text {fault.old!r}")
+        path, original = next(item for item in texts.items() if fault.old in item[1])
         try:
             write(path, original.replace(fault.old, fault.new))
             self.make()
@@ -556,6 +566,11 @@ def run(*command, **options):
 
 def compiler():
     return "ccache g++" if shutil.which("ccache") else "g++"
+
+
+def read(path):
+    with open(path, encoding="utf-8") as f:
+        return f.read()
 
 
 def write(path, text):

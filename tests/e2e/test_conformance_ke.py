@@ -199,11 +199,12 @@ def padded_request(length):
     return nts.ke_request(extra=filler + nts.record(0x7FE, bytes(rest - 4)))
 
 
+@pytest.mark.parametrize("tls_record", [None, 500])
 @pytest.mark.parametrize("length", [1023, 1024, 1025, 4096, 9000, MAX_REQUEST])
-def test_line_06_long_requests_are_accepted(daemon, length):
+def test_line_06_long_requests_are_accepted(daemon, length, tls_record):
     request = padded_request(length)
     assert len(request) == length
-    assert_works(daemon, assert_answered(daemon.ke(request)))
+    assert_works(daemon, assert_answered(daemon.ke(request, tls_record=tls_record)))
 
 
 @pytest.mark.parametrize("length", [MAX_REQUEST + 1, MAX_REQUEST + 2000])

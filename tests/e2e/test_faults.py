@@ -194,8 +194,8 @@ def test_many_placeholders_do_not_multiply_the_work(association, ntp):
     a = association()
     placeholder = nts.field(nts.PLACEHOLDER, bytes(len(a.cookies[0])))
     small = nts.field(nts.PLACEHOLDER, bytes(12))
-    for options in ({"placeholders": 9}, {"plaintext": placeholder * 9}, {"placeholders": 5, "plaintext": placeholder * 5},
-                    {"placeholder_fields": small * 70}):
+    for options in ({"placeholders": 9}, {"plaintext": placeholder * 9},
+                    {"placeholders": 5, "plaintext": placeholder * 5}, {"placeholder_fields": small * 70}):
         request = nts.nts_request(a, cookie=a.cookies[0], **options)
         for reply in ntp.replies(request.packet):
             assert 1 <= len(nts.check_reply(reply, request).cookies) <= 8

@@ -68,8 +68,7 @@ void check_aeads(Draft& draft) {
   const bool has_mandatory =
       std::find(aeads.begin(), aeads.end(), crypto::AeadId::kAesSivCmac256) != aeads.end();
   if (!has_mandatory) {
-    draft.warning("nts_ke.aeads",
-                  "without 15, which RFC 8915 makes mandatory, many clients get no keys; add 15");
+    draft.error("nts_ke.aeads", "15 is missing, which RFC 8915 makes mandatory; add it");
   }
 }
 

@@ -385,7 +385,7 @@ void add_nts_ke_protocol(std::vector<Setting>& rows) {
   rows.push_back(row(kAt, &NtsKeConfig::max_connections_per_address,
                      Integer<unsigned>{1, 1'000'000},
                      {"nts_ke.max_connections_per_address", "64", "connections", kRestart,
-                      "NTS-KE connections open at once from one address"}));
+                      "NTS-KE connections open at once from one IPv4 address or IPv6 /64"}));
 }
 
 void add_keys_and_access(std::vector<Setting>& rows) {

@@ -507,9 +507,10 @@ def test_line_20_only_from_those_offered_and_never_empty_with_15(daemon):
         assert daemon.ke(nts.ke_request(offered, compliant=False)).aead in (15, 16, 17)
 
 
-def test_line_20_a_configuration_without_15_is_warned_of(start):
-    """Mandatory (RFC 8915, section 5.1): whoever leaves it out is told."""
+def test_line_20_a_configuration_without_15_is_refused(start):
+    """Mandatory (RFC 8915, section 5.1): otherwise an offer of 15 could be answered by an empty record."""
     checked = start({"nts_ke.aeads": [17]}).check()
+    assert checked.returncode == 2
     assert re.search(r"aeads.*15", checked.stderr), checked
 
 

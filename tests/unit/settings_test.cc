@@ -267,6 +267,9 @@ const Bad kCombinations[] = {
     {"TwoKernelClocks",
      "[[refclock]]\n[[refclock]]\n",
      {"t.toml:2: refclock[1]: there is one kernel clock only; remove this [[refclock]]"}},
+    {"WithoutMandatoryAead",
+     "[nts_ke]\naeads = [30]\n",
+     {"t.toml:2: nts_ke.aeads: 15 is missing, which RFC 8915 makes mandatory; add it"}},
     {"AllAtOnceInLineOrder",
      "[log]\nlevel = 7\n[ntp]\nshards = -1\nlisten = []\nio = true\n[kyes]\n",
      {"t.toml:2: log.level: found the number 7; write one of \"trace\", \"debug\", \"info\", "
@@ -289,10 +292,6 @@ TEST_P(DoubtfulConfig, IsTakenWithAWarning) {
 }
 
 const Bad kDoubtful[] = {
-    {"WithoutMandatoryAead",
-     "[nts_ke]\naeads = [30]\n",
-     {"t.toml:2: nts_ke.aeads: without 15, which RFC 8915 makes mandatory, many clients get no "
-      "keys; add 15"}},
     {"PublicAdmin",
      "[admin]\nlisten = \"[::]:9123\"\n",
      {"t.toml:2: admin.listen: [::]:9123 is not a loopback address: whoever reaches it reads the "

@@ -4,20 +4,21 @@
 Usage: tests/mutants.py [--line N]... [--jobs N] [DIR]
 
 DIR: scratch, kept for the next call (default: /tmp/timeball-mutants). HEAD is cloned there and built once; then,
-fault by fault: apply, build the daemon, run the tests of the line, which must fail, revert. Ends with a table;
-exit status 1 when a fault escaped, 2 when the table of faults is wrong (text not found once, no compilation).
+fault by fault: apply, build the daemon, run the tests of the line, of which one must fail, revert. Ends with a table
+and the tests that saw no fault; exit status 1 when a fault escaped, 2 when the table of faults is wrong (text not
+found once, no compilation). A test that hangs has not failed: what came before it counts.
 """
 import argparse
 import collections
 import contextlib
 import glob
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree as ElementTree
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PYTHON = "/usr/bin/python3"
@@ -47,6 +48,9 @@ TLS = of(
     (3, "kAlpnName.size(), in, in_size);", "kAlpnName.size(), in, std::min(in_size, 1U + in[0]));",
      "only the first name of the list counts"),
     (4, "SSL_CTX_set_num_tickets(context, 0)", "SSL_CTX_set_num_tickets(context, 2)", "session tickets are sent"),
+    (4, "SSL_CTX_set_num_tickets(context, 0)",
+     "SSL_CTX_clear_options(context, SSL_OP_NO_TICKET) != 0 && SSL_CTX_set_num_tickets(context, 2)",
+     "sessions are resumed by tickets"),
     (4, "SSL_CTX_set_max_early_data(context, 0) == 1;",
      "SSL_CTX_set_recv_max_early_data(context, 0) == 1;", "a client that tries early data is thrown out"),
     (8, "if (session) SSL_set_accept_state(session.get());",
@@ -110,9 +114,20 @@ KE_SERVICE = of(
     (30, "export_one(true, keys.s2c.resize(length))", "export_one(false, keys.s2c.resize(length))",
      "one key for both directions"),
     (30, "= crypto::parameters(agreement.aead).key_length;", "= 32;", "every key 32 octets long"),
-    (50, "return crypto::RandomGenerator(seed.bytes());",
-     "return crypto::RandomGenerator(std::array<std::uint8_t, crypto::kSeedLength>{});",
-     "every NTS-KE thread draws the same octets"),
+    (5, "if (error || time_up_) co_return Arrival::kGone;",
+     "if (error || time_up_ || size < 2) co_return Arrival::kGone;", "a TCP segment of one octet ends the session"),
+    (7, "  SSL_shutdown(ssl_.get());\n",
+     "  co_await flush(); request_.clear();\n"
+     "  if (co_await read_request() == RequestEnd::kWhole)\n"
+     "    SSL_write(ssl_.get(), response.data(), static_cast<int>(response.size()));\n"
+     "  SSL_shutdown(ssl_.get());\n", "a second request is answered too"),
+    (8, "  arm(kLinger);\n  ERR_clear_error();",
+     "  char octet;\n"
+     "  if (::recv(socket_.native_handle(), &octet, 1, MSG_PEEK | MSG_DONTWAIT) == 0) co_return gone();\n"
+     "  arm(kLinger);\n  ERR_clear_error();", "a client that has closed its half gets no answer"),
+    (9, "if (error != SSL_ERROR_NONE && error != SSL_ERROR_WANT_READ) {",
+     "if (error != SSL_ERROR_NONE && error != SSL_ERROR_WANT_READ) {\n      std::terminate();",
+     "what is not TLS ends the daemon"),
 )
 
 KE_NEGOTIATION = of(
@@ -177,6 +192,9 @@ KE_NEGOTIATION = of(
     (24, "good = !request.server && is_server_name(", "good = is_server_name(", "record 6 twice"),
     (24, "good = !request.server && is_server_name(", "good = !record.critical && !request.server && is_server_name(",
      "record 6 refused when critical"),
+    (24, "good = !request.server && is_server_name(as_text(record.body));",
+     "if (!is_server_name(as_text(record.body))) return KeError::kInternalServerError;\n"
+     "      good = !request.server;", "malformed record 6: Error 2"),
     ((24, 25), "if (!policy.server.empty()) {", "if (false) {", "record 6 never sent"),
     (25, "if (!policy.server.empty()) {", "if (true) {", "record 6 always sent"),
     (25, "    write_record(out, true, RecordType::kServer, {text, policy.server.size()});\n",
@@ -227,6 +245,8 @@ KE_RECORD = of(
      "octets after End of Message keep the request open"),
     (12, "reader.take(length);", "reader.take((length + 1U) & ~1U);", "odd bodies are taken for padded ones"),
     (12, "reader.take(length);", "reader.take(length & 0xffU);", "body length of 8 bits"),
+    (12, "out.u16(static_cast<std::uint16_t>(body.size()));", "out.u16(static_cast<std::uint16_t>(body.size() + 1));",
+     "our records say an octet too many"),
     ((15, 19), "return !body.empty() && body.size() % 2 == 0;", "return !body.empty();", "odd list"),
     ((15, 19), "return !body.empty() && body.size() % 2 == 0;", "return body.size() % 2 == 0;", "empty list"),
     ((16, 20), "if (in.u16() == id) return true;", "return in.u16() == id;", "only the first of a list counts"),
@@ -284,7 +304,7 @@ REQUEST = of(
      "no identifier echoed before a legacy MAC"),
     (38, "seen.cookies != 1 ||", "seen.cookies == 0 ||", "two cookies"),
     (38, "    if (field->is(FieldType::kNtsCookie)) return std::nullopt;\n", "", "encrypted cookie tolerated"),
-    (38, "if (!seen.authenticator && seen.cookies == 0) {", "if (!seen.authenticator) {",
+    ((34, 38), "if (!seen.authenticator && seen.cookies == 0) {", "if (!seen.authenticator) {",
      "cookie without authenticator: plain NTP"),
     ((38, 39), "seen.cookies != 1 ||", "seen.cookies > 1 ||", "no cookie: NAK"),
     (39, "break;\n    if (field->is(FieldType::kNtsCookiePlaceholder) && field->body.size() == cookie_length) ++count;",
@@ -359,6 +379,10 @@ COOKIE = of(
      "std::find_if(generations_.begin() + 1, generations_.end(),", "the next key is not found"),
     (62, "std::min(generations_.size(), 1 + keep);", "generations_.size();", "retired keys stay"),
 ) + of(
+    "common/crypto/entropy.cc",
+    (50, "return RandomGenerator(seed.bytes());", "return RandomGenerator(std::array<std::uint8_t, kSeedLength>{});",
+     "every thread draws the same octets"),
+) + of(
     "common/crypto/aead.cc",
     (43, '"AEAD_AES_SIV_CMAC_256", 32, 16, false', '"AEAD_AES_SIV_CMAC_256", 32, 16, true',
      "SIV nonces of 16 octets only"),
@@ -379,6 +403,8 @@ RESPONDER = of(
     (35, "header->version < 1 || ", "", "version 0 answered"),
     (35, "if (request.version == 1 && source_port != ntp::kPort) return", "if (request.version == 1) return",
      "version 1, mode 0 from port 123 answered"),
+    (35, "if (request.version == 1 && source_port != ntp::kPort) return", "if (false) return",
+     "version 1, mode 0 not answered"),
     (35, "if (request.version == 1 && source_port != ntp::kPort) return", "if (source_port != ntp::kPort) return",
      "mode 0 of later versions answered"),
     (35, "header->version == 4 && header->mode", "header->version >= 3 && header->mode", "NTS in version 3"),
@@ -389,7 +415,7 @@ RESPONDER = of(
      "encrypted placeholders do not count"),
     (41, "batch[i].request.first(field.offset),", "batch[i].request.first(ntp::kHeaderLength),",
      "associated data: the header alone"),
-    ((41, 52), "if (open_jobs[j].authentic) {", "if (true) {", "requests are not authenticated"),
+    ((41, 45, 52), "if (open_jobs[j].authentic) {", "if (true) {", "requests are not authenticated"),
     (42, "slot.keys.aead)) {\n      slot.verdict = Verdict::kDroppedMalformed;",
      "slot.keys.aead)) {\n      slot.verdict = Verdict::kNak;", "too little room: NAK"),
     ((47, 58), "std::min(wanted, nts::kMaxCookiesInReply);", "std::min(wanted, std::size_t{7});",
@@ -400,8 +426,8 @@ RESPONDER = of(
      "replies under the C2S key"),
     (47, "random, std::span(cookie_jobs).first(jobs))) return;",
      "random, std::span(cookie_jobs).first(jobs - 1))) return;", "the last cookie is garbage"),
-    (48, "  while (slot.cookies > 0 && reply_length(slot.cookies) > datagram.request.size()) --slot.cookies;\n",
-     "  reply_length(slot.cookies);\n", "cookies that make the reply too long"),
+    (48, "ntp::kHeaderLength + ntp::kFieldHeaderLength + slot",
+     "4 + ntp::kHeaderLength + ntp::kFieldHeaderLength + slot", "replies reckoned four octets too long"),
     (49, "    store_be64(reply + ntp::kTransmitOffset, t3.bits);\n", "", "no transmit timestamp"),
     (51, "      slot.verdict = Verdict::kNak;\n      continue;",
      "      slot.verdict = Verdict::kDroppedMalformed;\n      continue;", "cookie does not open: silence"),
@@ -451,12 +477,20 @@ RESPONDER = of(
     "server/shard.cc",
     (49, "      responder.stamp(part, read_kernel_time());\n      responder.seal(part, first);\n",
      "      responder.seal(part, first);\n      responder.stamp(part, read_kernel_time());\n", "sealed, then stamped"),
-    (50, "return crypto::RandomGenerator(seed.bytes());",
-     "return crypto::RandomGenerator(std::array<std::uint8_t, crypto::kSeedLength>{});",
-     "every shard draws the same octets"),
+    (51, "counters.verdicts[static_cast", "if (verdicts[i] != Verdict::kNak) counters.verdicts[static_cast",
+     "NAKs are not counted"),
+    (57, "responder.stamp(part, read_kernel_time());", "responder.stamp(part, part.front().receive_time);",
+     "the receive timestamp is sent as transmit timestamp"),
 ) + of(
     "common/net/udp_message.cc",
+    (48, "vector_ = {octets_.data(), request.reply_length};", "vector_ = {octets_.data(), request.reply_length + 4};",
+     "replies sent four octets longer than made"),
     (57, "      set_control(IPPROTO_IP, IP_PKTINFO, info);\n", "", "replies from any IPv4 address"),
+)
+
+PACKET = of(
+    "common/ntp/packet.cc",
+    (35, "if (packet.size() < kHeaderLength) return", "if (packet.empty()) return", "short packets are read"),
 )
 
 KEY_STORE = of(
@@ -473,6 +507,10 @@ KEY_STORE = of(
     (63, "if ((status.st_mode & 077) != 0) {", "if ((status.st_mode & 007) != 0) {", "file open to the group"),
     (63, "if ((status.st_mode & 077) != 0) {", "if ((status.st_mode & 044) != 0) {", "file that others may write"),
     (63, "O_RDONLY | O_NOFOLLOW |", "O_RDONLY |", "a link is followed"),
+    (63, "  settle_age(now, wall);\n  if (now <",
+     "  if (!load(config_.file)) std::terminate();\n  settle_age(now, wall);\n  if (now <",
+     "a damaged file ends a running daemon"),
+    (63, "file = KeyFile{seconds_of(wall), ", "file = KeyFile{0, ", "a new file has no time of rotation"),
     (63, "if (text.substr(body.size()) != digest_line(body)) {", "if (false) {", "no checksum"),
     (63, "if (!loaded) return fail(loaded.error().message);\n    file =",
      "if (!loaded) loaded = std::optional<KeyFile>{};\n    file =", "damaged file: new keys in its place"),
@@ -493,7 +531,7 @@ KEY_STORE = of(
 )
 
 FAULTS = (TLS + KE_SERVICE + KE_NEGOTIATION + LIMIT + KE_RECORD + SETTINGS + FIELDS + REQUEST + AUTHENTICATOR + COOKIE +
-          RESPONDER + KEY_STORE)
+          RESPONDER + PACKET + KEY_STORE)
 
 
 class TableError(Exception):
@@ -535,28 +573,23 @@ class Scratch:
         finally:
             write(path, original)
 
-    def failing(self, expression, timeout):
-        """The tests chosen by the expression that failed (the first one ends the run), and how it ended."""
-        report = os.path.join(self.build, "mutants.xml")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(report)
-        command = [PYTHON, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"--junitxml={report}", "-k",
-                   expression, "tests/e2e"]
-        with subprocess.Popen(command, cwd=self.source, env={**os.environ, "TIMEBALL_BUILD": self.build},
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as process:
-            try:
-                status = process.wait(timeout)
-            except subprocess.TimeoutExpired:
-                return [], f"no end within {timeout} s"
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # its daemons too
-        if status not in (0, 1):
-            raise TableError(f"pytest -k {expression!r}: exit status {status}")
-        cases = list(ElementTree.parse(report).iter("testcase"))
-        errors = [c.get("name") for c in cases if c.find("error") is not None]
-        failed = [c.get("name") for c in cases if c.find("failure") is not None]
-        return failed, f"only the setup of {errors[0]} failed" if errors else f"{len(cases)} tests passed"
+    def outcomes(self, expression, timeout):
+        """{"PASSED", "FAILED" or "ERROR": names of tests, without parameters} of the tests chosen."""
+        log = os.path.join(self.build, "mutants.log")
+        command = [PYTHON, "-m", "pytest", "-v", "--tb=no", "-p", "no:cacheprovider", "-k", expression, "tests/e2e"]
+        environment = {**os.environ, "TIMEBALL_BUILD": self.build, "PYTHONUNBUFFERED": "1"}
+        with open(log, "w", encoding="utf-8") as out, subprocess.Popen(
+                command, cwd=self.source, env=environment, stdout=out, stderr=out, start_new_session=True) as process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # its daemons too
+        found = collections.defaultdict(set)
+        for name, result in re.findall(r"::(test_line_\w+)\S* (PASSED|FAILED|ERROR)", read(log)):
+            found[result].add(name)
+        if not found:
+            raise TableError(f"no test of {expression!r} ended")
+        return found
 
 
 def run(*command, **options):
@@ -579,10 +612,19 @@ def write(path, text):
 
 
 def seen_by(scratch, fault, line):
-    """The test of this line that saw the fault, or why none did; and whether one did."""
-    failed, end = scratch.failing(f"line_{line:02}_", TIMEOUT_S)
-    names = [name for name in failed if name.startswith(f"test_line_{line:02}_")]
-    return (", ".join(names), True) if names else (end, False)
+    """The tests of this line that saw the fault, and in words what became of it."""
+    found = scratch.outcomes(f"line_{line:02}_", TIMEOUT_S)
+    names = sorted(name for name in found["FAILED"] if name.startswith(f"test_line_{line:02}_"))
+    if names:
+        return names, "seen"
+    return names, "ESCAPED (its setup failed)" if found["ERROR"] else "ESCAPED"
+
+
+def conformance_tests(scratch, lines):
+    """The names of the tests of these lines, or of all."""
+    texts = [read(path) for path in glob.glob(os.path.join(scratch.source, "tests/e2e/test_conformance_*.py"))]
+    tests = re.findall(r"^def (test_line_(\d+)_\w+)", "\n".join(texts), re.M)
+    return {name for name, line in tests if not lines or int(line) in lines}
 
 
 def check_table():
@@ -592,7 +634,7 @@ def check_table():
 
 
 def campaign(scratch, faults, wanted):
-    """Rows: line, fault, tests or why not, seen. And what is wrong with the table."""
+    """Rows: line, fault, tests that saw it, result. And what is wrong with the table."""
     rows, wrong = [], []
     for number, fault in enumerate(faults, 1):
         lines = [line for line in fault.lines if not wanted or line in wanted]
@@ -602,11 +644,20 @@ def campaign(scratch, faults, wanted):
             wrong.append(str(error))
             print(f"{number}/{len(faults)} WRONG {error}", flush=True)
             continue
-        for line, (tests, seen) in zip(lines, results):
-            rows.append((line, fault.breaks, tests, seen))
-            print(f"{number}/{len(faults)} line {line}: {fault.breaks}: {'seen' if seen else 'ESCAPED'} ({tests})",
-                  flush=True)
+        for line, (tests, result) in zip(lines, results):
+            rows.append((line, fault.breaks, tests, result))
+            print(f"{number}/{len(faults)} line {line}: {fault.breaks}: {result} {', '.join(tests)}", flush=True)
     return sorted(rows, key=lambda row: row[0]), wrong
+
+
+def report(rows, tests):
+    """Prints the table, and the tests that saw nothing. Returns how many faults escaped."""
+    print(f"\n{'line':>4} | {'fault':<60} | tests that saw it | result")
+    for line, breaks, names, result in rows:
+        print(f"{line:>4} | {breaks:<60} | {', '.join(n[len('test_line_00_'):] for n in names)} | {result}")
+    blind = tests - {name for row in rows for name in row[2]}
+    print(f"{len(tests) - len(blind)} of {len(tests)} tests saw a fault; not:", *sorted(blind), sep="\n  ")
+    return sum(1 for row in rows if row[3] != "seen")
 
 
 def main():
@@ -620,15 +671,12 @@ def main():
     scratch = Scratch(os.path.abspath(options.directory), options.jobs)
     scratch.make()
     chosen = " or ".join(f"line_{n:02}_" for n in options.line) or "line_"
-    failed, end = scratch.failing(chosen, 900)
-    if failed or not end.endswith("passed"):
-        sys.exit(f"without a fault: {failed or end}")
+    without = scratch.outcomes(chosen, 900)
+    if bad := without["FAILED"] | without["ERROR"]:
+        sys.exit(f"fail without a fault: {', '.join(sorted(bad))}")
     faults = [f for f in FAULTS if not options.line or set(f.lines) & set(options.line)]
     rows, wrong = campaign(scratch, faults, options.line)
-    print(f"\n{'line':>4} | {'fault':<60} | tests that saw it | seen")
-    for line, breaks, tests, seen in rows:
-        print(f"{line:>4} | {breaks:<60} | {tests} | {'seen' if seen else 'ESCAPED'}")
-    escaped = sum(1 for row in rows if not row[3])
+    escaped = report(rows, conformance_tests(scratch, options.line))
     print(f"{len(faults)} faults, {len(rows)} trials, {len(rows) - escaped} seen, {escaped} escaped, "
           f"{len(wrong)} wrong, {time.monotonic() - began:.0f} s")
     for error in wrong:

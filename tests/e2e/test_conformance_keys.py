@@ -144,6 +144,17 @@ def test_line_62_retired_keys_are_erased(start):
         assert not found, f"{len(found)} traces of a retired key: {[len(n) for n in found]} octets"
 
 
+def test_line_62_no_text_of_the_file_stays_in_memory(start):
+    """Keys in use are there as octets, never in the file's form: that would outlive them."""
+    d = start({"ntp.shards": 1, "nts_ke.threads": 1})
+    for _ in range(2):  # made and written; read
+        with d:
+            keys = daemons.KeyFile.read(d.key_file)
+            assert in_memory(d.process.pid, {keys.current[1]}), "cannot find a live key: the test is blind"
+            texts = [key.hex().encode() for _, key in keys.generations]
+            assert not in_memory(d.process.pid, {half for text in texts for half in (text[:32], text[32:])})
+
+
 def file_without(d, identifier):
     keys = daemons.KeyFile.read(d.key_file)
     return keys if identifier not in dict(keys.generations) else None
@@ -237,6 +248,7 @@ def test_line_63_keys_stay_when_the_file_is_damaged_under_a_running_daemon(start
     with start() as d, d.ntp() as s:
         a = d.associate()
         daemons.write_file(d.key_file, b"garbage")
+        time.sleep(1.2)  # the key store has looked at the time
         for _ in range(3):
             s.nts(a)
         s.nts(d.associate())

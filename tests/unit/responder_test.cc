@@ -397,7 +397,7 @@ TEST(Responder, AMixedBatchIsAnsweredAsItsPartsWouldBe) {
   for (std::size_t i = 0; i < 16; ++i) {
     const auto seen = nts::accept_reply(replies[i], sent[i], &associations[i], bench.engine);
     EXPECT_EQ(seen.status, i % 8 == 7 ? nts::ReplyStatus::kNtsNak : nts::ReplyStatus::kAuthentic);
-    if (i % 8 != 7) EXPECT_EQ(seen.new_cookies, 1 + i % 5);
+    EXPECT_EQ(seen.new_cookies, i % 8 == 7 ? 0 : 1 + i % 5);
   }
   for (std::size_t i = 16; i < 20; ++i) EXPECT_EQ(replies[i].size(), ntp::kHeaderLength);
   EXPECT_TRUE(replies[20].empty());

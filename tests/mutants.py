@@ -114,8 +114,9 @@ KE_SERVICE = of(
     (30, "export_one(true, keys.s2c.resize(length))", "export_one(false, keys.s2c.resize(length))",
      "one key for both directions"),
     (30, "= crypto::parameters(agreement.aead).key_length;", "= 32;", "every key 32 octets long"),
-    (5, "if (error || time_up_) co_return Arrival::kGone;",
-     "if (error || time_up_ || size < 2) co_return Arrival::kGone;", "a TCP segment of one octet ends the session"),
+    (5, "if (error != SSL_ERROR_WANT_READ) co_return RequestEnd::kTlsFailure;",
+     "if (error != SSL_ERROR_WANT_READ || SSL_has_pending(ssl_.get())) co_return RequestEnd::kTlsFailure;",
+     "a TCP segment that ends inside a TLS record ends the session"),
     (7, "  SSL_shutdown(ssl_.get());\n",
      "  co_await flush(); request_.clear();\n"
      "  if (co_await read_request() == RequestEnd::kWhole)\n"
@@ -411,6 +412,10 @@ RESPONDER = of(
     (35, "reply.version = request.version;", "reply.version = 4;", "replies always of version 4"),
     (36, "nts ? slot.parsed.nts.unique_identifier :", "nts ? slot.parsed.nts.unique_identifier.first(32) :",
      "identifiers are cut to 32 octets"),
+    ((34, 36), "    case nts::RequestKind::kPlain:\n",
+     "    case nts::RequestKind::kPlain:\n"
+     "      if (datagram.request.size() > ntp::kHeaderLength && slot.parsed.unique_identifier.empty()) "
+     "return Verdict::kNak;\n", "fields that cannot be read: NAK"),
     (39, "1 + slot.parsed.nts.placeholders + *inner;", "1 + slot.parsed.nts.placeholders;",
      "encrypted placeholders do not count"),
     (41, "batch[i].request.first(field.offset),", "batch[i].request.first(ntp::kHeaderLength),",
@@ -580,9 +585,9 @@ class Scratch:
         environment = {**os.environ, "TIMEBALL_BUILD": self.build, "PYTHONUNBUFFERED": "1"}
         with open(log, "w", encoding="utf-8") as out, subprocess.Popen(
                 command, cwd=self.source, env=environment, stdout=out, stderr=out, start_new_session=True) as process:
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            try:
                 process.wait(timeout)
-            with contextlib.suppress(ProcessLookupError):
+            except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)  # its daemons too
         found = collections.defaultdict(set)
         for name, result in re.findall(r"::(test_line_\w+)\S* (PASSED|FAILED|ERROR)", read(log)):

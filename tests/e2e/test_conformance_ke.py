@@ -280,6 +280,7 @@ def test_line_08_response_is_one_tls_record(daemon):
 def test_line_08_client_that_closes_without_close_notify_is_answered(daemon):
     with nts.TlsClient(HOST, daemon.ke_port) as c:
         c.handshake()
+        c.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)  # request and FIN in one segment
         c.send(nts.ke_request())
         c.half_close()
         stream = c.receive()

@@ -34,7 +34,9 @@ def test_once_ends_with_an_authentic_answer():
 def test_runs_until_interrupted_and_says_where_things_are(tmp_path):
     output = tmp_path / "output"
     with output.open("wb") as out:
-        process = subprocess.Popen([QUICKSTART], stdout=out, stderr=out)
+        # A suite that runs in the background of a shell has Ctrl-C switched off, and its children inherit that.
+        process = subprocess.Popen([QUICKSTART], stdout=out, stderr=out,
+                                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     try:
         wait_for(lambda: "Running until Ctrl-C" in output.read_text() or process.poll() is not None, 60, "running")
         text = output.read_text()

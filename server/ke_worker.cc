@@ -174,7 +174,11 @@ std::vector<std::uint8_t> KeWorker::respond(const net::IpAddress& peer,
                                             const nts::KeDecision& decision,
                                             const nts::AssociationKeys& keys) {
   keys_.refresh();
-  return nts::make_response(decision, shared_.policy_for(peer), keys, *keys_, engine_, random_);
+  try {
+    return nts::make_response(decision, shared_.policy_for(peer), keys, *keys_, engine_, random_);
+  } catch (const std::runtime_error&) {  // the generator: no randomness, no cookies
+    return nts::make_error_response(nts::KeError::kInternalServerError);
+  }
 }
 
 }  // namespace timeball::server

@@ -71,8 +71,13 @@ struct Shard::Impl {
     keys.refresh();
     access.refresh();
     const ClockState now = clock.load();
-    const std::span<const Verdict> verdicts =
-        responder.prepare(batch, World{now, *keys, *access}, read_monotonic_time());
+    std::span<const Verdict> verdicts;
+    try {
+      verdicts = responder.prepare(batch, World{now, *keys, *access}, read_monotonic_time());
+    } catch (const std::runtime_error&) {  // the generator: no randomness, no replies
+      counters.verdicts[static_cast<std::size_t>(Verdict::kDroppedInternal)].add(batch.size());
+      return;
+    }
     count(batch, verdicts);
     for (std::size_t first = 0; first < batch.size(); first += kStampGroup) {
       const auto part = batch.subspan(first, std::min(kStampGroup, batch.size() - first));

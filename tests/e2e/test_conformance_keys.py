@@ -56,6 +56,17 @@ def test_line_29_cookies_that_cannot_be_made_give_error_2(start, shim):
             s.nts(d.associate())
 
 
+def test_line_29_a_generator_that_fails_gives_error_2(start, shim):
+    """Nonces are drawn from a store that lasts some thirty responses: so many, and it must be filled again."""
+    with start({"nts_ke.threads": 1}, environment=shim.environment()) as d:
+        d.associate()
+        shim.set(fail_encrypt_one_in=1)
+        for _ in range(40):
+            assert d.ke_error(nts.ke_request()) == INTERNAL_ERROR
+        shim.set()
+        d.associate()
+
+
 def read(path):
     with open(path, encoding="utf-8") as f:
         return f.read()

@@ -425,3 +425,18 @@ def test_sigterm_ends_it_in_order_under_load(start):
             for _ in range(50):
                 s.send(nts.nts_request(a, cookie=a.cookies[0]).packet)
             d.stop()
+
+
+def test_a_generator_that_fails_does_not_end_the_server(start, tmp_path):
+    """Each request over the limit draws lots for being let through, until the store of random octets is empty."""
+    shim = daemons.Shim(str(tmp_path))
+    settings = {"ntp.shards": 1, "rate_limit.enabled": True, "rate_limit.burst": 1, "rate_limit.interval": "1h"}
+    with start(settings, environment=shim.environment()) as d, d.ntp() as s:
+        shim.set(fail_encrypt_one_in=1)
+        for _ in range(30):
+            for _ in range(100):
+                s.send(nts.plain_request())
+            s.receive(0.05)
+        assert d.verdict("dropped_internal") > 0
+        shim.set()
+        daemons.wait_for(lambda: s.send(nts.plain_request()) or s.receive(0.1), what="an answer")

@@ -324,7 +324,10 @@ std::size_t Responder::seal(std::span<net::Datagram> part, std::size_t first) {
       w.job_slots[jobs++] = i;
     }
     if (jobs == 0 || w.engine.row(algorithm.id).seal(std::span(w.seal_jobs).first(jobs))) continue;
-    for (std::size_t j = 0; j < jobs; ++j) part[w.job_slots[j]].reply_length = 0;
+    for (std::size_t j = 0; j < jobs; ++j) {
+      part[w.job_slots[j]].reply_length = 0;
+      w.verdicts[first + w.job_slots[j]] = Verdict::kDroppedInternal;
+    }
     failures += jobs;
   }
   return failures;

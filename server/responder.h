@@ -59,7 +59,8 @@ class Responder {
   // transmit: when the part leaves.
   void stamp(std::span<net::Datagram> part, KernelTime transmit);
   // first: index in the prepared batch of part[0].
-  // A reply whose seal fails in the library is not sent: reply_length becomes 0. Returns how many.
+  // A reply whose seal fails in the library is not sent: reply_length becomes 0, its verdict
+  // kDroppedInternal. Returns how many.
   std::size_t seal(std::span<net::Datagram> part, std::size_t first);
 
  private:

@@ -78,13 +78,13 @@ struct Shard::Impl {
       counters.verdicts[static_cast<std::size_t>(Verdict::kDroppedInternal)].add(batch.size());
       return;
     }
-    count(batch, verdicts);
     for (std::size_t first = 0; first < batch.size(); first += kStampGroup) {
       const auto part = batch.subspan(first, std::min(kStampGroup, batch.size() - first));
       responder.stamp(part, read_kernel_time());
       responder.seal(part, first);
       udp.send(part);
     }
+    count(batch, verdicts);
   }
 
   void count(std::span<const net::Datagram> batch, std::span<const Verdict> verdicts) {

@@ -26,6 +26,7 @@
 #include <string_view>
 
 #include "common/base/log.h"
+#include "server/asio_endpoint.h"
 
 namespace timeball::server {
 
@@ -40,15 +41,6 @@ using Response = http::response<http::string_body>;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::milliseconds kAcceptPause(100);
-
-tcp::endpoint to_asio(const net::Endpoint& endpoint) {
-  sockaddr_storage address{};
-  const socklen_t length = endpoint.to_sockaddr(address);
-  tcp::endpoint out;
-  std::memcpy(out.data(), &address, length);
-  out.resize(length);
-  return out;
-}
 
 Response text_response(http::status status, std::string body) {
   Response response(status, 11);

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "common/crypto/entropy.h"
+#include "server/asio_endpoint.h"
 #include "server/ke_session.h"
 
 namespace timeball::server {
@@ -31,15 +32,6 @@ using namespace std::chrono_literals;
 
 constexpr auto kAcceptRetry = 50ms;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-
-tcp::endpoint to_asio(const net::Endpoint& endpoint) {
-  sockaddr_storage address{};
-  const socklen_t size = endpoint.to_sockaddr(address);
-  tcp::endpoint out;
-  std::memcpy(out.data(), &address, size);
-  out.resize(size);
-  return out;
-}
 
 // An acceptor that is bound, not yet listening. IPv6 ones take no IPv4.
 void bind(tcp::acceptor& acceptor, const tcp::endpoint& endpoint, bool share_port) {

@@ -15,6 +15,12 @@ def certificates(tmp_path_factory):
     return daemons.LabCertificates(str(tmp_path_factory.mktemp("certificates")))
 
 
+@pytest.fixture
+def shim(tmp_path):
+    """Faults from inside, for one daemon: start(environment=shim.environment())."""
+    return daemons.Shim(str(tmp_path))
+
+
 @pytest.fixture(scope="session")
 def start(tmp_path_factory, certificates):
     """Makes a daemon with the settings given, not yet started: `with start({...}) as d:`."""

@@ -12,11 +12,6 @@ import ntslib as nts
 INTERNAL_ERROR = 2
 
 
-@pytest.fixture
-def shim(tmp_path):
-    return daemons.Shim(str(tmp_path))
-
-
 def start_fails(d):
     """The daemon ends by itself, without serving; returns what it said."""
     d.spawn()

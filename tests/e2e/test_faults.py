@@ -266,9 +266,8 @@ def test_cookie_length_is_one_for_ever(start):
     assert lengths == {30: {68}, 15: {100}, 16: {132}, 17: {164}}
 
 
-def test_library_failure_never_spoils_a_reply(start, tmp_path):
+def test_library_failure_never_spoils_a_reply(start, shim):
     """One AES call in so many fails: each reply is right, a NAK or absent, and service comes back."""
-    shim = daemons.Shim(str(tmp_path))
     with start({"ntp.shards": 1}, environment=shim.environment()) as d, d.ntp() as s:
         associations = [d.associate(aead) for aead in nts.AEADS]
         for one_in, at_once in ((2, 25), (7, 25), (13, 1), (31, 1), (53, 1)):
@@ -427,9 +426,8 @@ def test_sigterm_ends_it_in_order_under_load(start):
             d.stop()
 
 
-def test_a_generator_that_fails_does_not_end_the_server(start, tmp_path):
+def test_a_generator_that_fails_does_not_end_the_server(start, shim):
     """Each request over the limit draws lots for being let through, until the store of random octets is empty."""
-    shim = daemons.Shim(str(tmp_path))
     settings = {"ntp.shards": 1, "rate_limit.enabled": True, "rate_limit.burst": 1, "rate_limit.interval": "1h"}
     with start(settings, environment=shim.environment()) as d, d.ntp() as s:
         shim.set(fail_encrypt_one_in=1)

@@ -79,10 +79,26 @@ class Row {
   virtual void open(std::span<OpenJob> burst) = 0;
 };
 
-// Which implementation to use. kPortable: OpenSSL primitives, everywhere.
-enum class Implementation { kAuto, kPortable };
+// Which implementation of the algorithms to use.
+enum class Implementation : std::uint8_t {
+  kAuto,      // the fastest that this CPU has
+  kPortable,  // OpenSSL's primitives, everywhere
+  kAesNi,     // two jobs interleaved
+  kVaes256,   // up to four jobs in lockstep lanes, as long as their lengths are the same
+  kVaes512,   // up to eight
+};
 
-// The rows one thread works with. Throws std::runtime_error when OpenSSL lacks a primitive.
+struct ImplementationName {
+  Implementation implementation;
+  std::string_view name;  // "vaes512"
+};
+// Every one, kAuto first, then from slow to fast.
+std::span<const ImplementationName> implementations();
+// Whether this CPU, and its operating system, can run it.
+bool available(Implementation implementation);
+
+// The rows one thread works with. Throws std::runtime_error when OpenSSL lacks a primitive, or the
+// CPU the implementation.
 class Engine {
  public:
   explicit Engine(Implementation implementation = Implementation::kAuto);

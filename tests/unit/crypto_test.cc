@@ -202,6 +202,7 @@ Octets reference(AeadId id, const Message& m) {
 struct Case {
   AeadParameters aead;
   Implementation implementation;
+  std::string name;
 };
 
 class Aead : public testing::TestWithParam<Case> {
@@ -399,13 +400,17 @@ TEST_P(Aead, AMovedEngineKeepsItsRows) {
 
 std::vector<Case> every_case() {
   std::vector<Case> cases;
-  for (const AeadParameters& aead : aead_table())
-    cases.push_back({aead, Implementation::kPortable});
+  for (const auto& [implementation, name] : implementations()) {
+    if (implementation == Implementation::kAuto || !available(implementation)) continue;
+    for (const AeadParameters& aead : aead_table()) {
+      cases.push_back({aead, implementation, std::string(name)});
+    }
+  }
   return cases;
 }
 
 std::string case_name(const testing::TestParamInfo<Case>& test) {
-  return std::to_string(static_cast<int>(test.param.aead.id)) + "Portable";
+  return std::to_string(static_cast<int>(test.param.aead.id)) + test.param.name;
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryRow, Aead, testing::ValuesIn(every_case()), case_name);

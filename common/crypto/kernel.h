@@ -1,0 +1,53 @@
+// The contract between the rows that work in lockstep lanes (common/crypto/lockstep.h) and their
+// kernels. Internal to common/crypto.
+//
+// A kernel seals or opens a group: up to kMaxLanes jobs of one shape, a lane each, side by side in
+// vector registers. Each width of register has a source file of its own, compiled for the
+// instructions it needs (kernels_*.cc); no other code of the program may use those. Hence plain
+// arrays and pointers here: an inline function of a library, compiled there and kept by the linker
+// for everybody, would take such instructions to a CPU without them.
+//
+// Kernels are pure: they keep nothing, and wipe the key schedules and subkeys they made.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace timeball::crypto {
+
+inline constexpr unsigned kMaxLanes = 8;
+
+// Jobs of one shape. Every lane up to the kernel's `lanes` must be filled; the same job may fill
+// several, because then each writes the same octets.
+struct Group {
+  std::size_t nonce_length;
+  std::size_t associated_data_length;
+  std::size_t text_length;
+  const std::uint8_t* key[kMaxLanes];
+  const std::uint8_t* nonce[kMaxLanes];
+  const std::uint8_t* associated_data[kMaxLanes];
+  const std::uint8_t* in[kMaxLanes];     // text_length octets
+  std::uint8_t* out[kMaxLanes];          // text_length octets
+  std::uint8_t* tag[kMaxLanes];          // seal() writes it
+  const std::uint8_t* given[kMaxLanes];  // the tag that open() compares with
+};
+
+struct Kernel {
+  unsigned lanes;
+  // With this many jobs it is worth its while; missing lanes are filled by repeating a job.
+  unsigned worth_from;
+  void (*seal)(const Group&);
+  // Returns a bit for each lane, set when the job is authentic. The text is written in any case.
+  std::uint32_t (*open)(const Group&);
+};
+
+// The kernels of one register width, by algorithm in the order of aead_table(), widest first.
+inline constexpr unsigned kAlgorithms = 4;
+inline constexpr unsigned kKernelsOfAWidth = 2;
+using KernelTable = Kernel[kAlgorithms][kKernelsOfAWidth];
+
+extern const KernelTable kAesNiKernels;    // AES-NI, PCLMULQDQ, SSE4.1
+extern const KernelTable kVaes256Kernels;  // VAES, VPCLMULQDQ, AVX2
+extern const KernelTable kVaes512Kernels;  // VAES, VPCLMULQDQ, AVX-512 F, BW, VL
+
+}  // namespace timeball::crypto

@@ -75,7 +75,7 @@ std::vector<Kernel> kernels([[maybe_unused]] Implementation implementation,
   std::vector<Kernel> result;
 #ifdef TIMEBALL_X86_KERNELS
   const auto add = [&](const KernelTable& table) {
-    std::copy(std::begin(table[algorithm]), std::end(table[algorithm]), std::back_inserter(result));
+    std::ranges::copy(table.of[algorithm], std::back_inserter(result));
   };
   if (implementation == Implementation::kVaes512) add(kVaes512Kernels);
   if (implementation == Implementation::kVaes256) add(kVaes256Kernels);
@@ -85,8 +85,7 @@ std::vector<Kernel> kernels([[maybe_unused]] Implementation implementation,
 }
 
 std::unique_ptr<Row> make_row(AeadId id, std::vector<Kernel> kernels) {
-  if (!kernels.empty() && id != AeadId::kAes128GcmSiv)
-    return make_lockstep_row(id, std::move(kernels));
+  if (!kernels.empty()) return make_lockstep_row(id, std::move(kernels));
   if (id == AeadId::kAes128GcmSiv) return make_portable_gcm_siv_row();
   return make_portable_siv_row(id);
 }

@@ -1,6 +1,7 @@
 // AES (FIPS 197) over lanes: key expansion and encryption. Internal to the kernels.
 #pragma once
 
+#include "common/crypto/kernel.h"
 #include "common/crypto/lanes.h"
 
 namespace timeball::crypto {
@@ -97,5 +98,36 @@ class AesKey {
 
   Block round_[kRounds + 1];
 };
+
+// Counter mode, from a group's `in` to its `out`. counter: gives the i-th counter block.
+template <class Block, class Key, class Counter>
+TIMEBALL_INLINE void xor_keystream(const Group& group, const Key& key, Counter counter) {
+  std::size_t i = 0;
+  const auto take = [&](const Block& keystream) TIMEBALL_INLINE_LAMBDA {
+    (Block::load(group.in, 16 * i) ^ keystream).store(group.out, 16 * i);
+    ++i;
+  };
+  const std::size_t whole = group.text_length / 16;
+  while (whole - i >= 4) {
+    Block a = counter(i), b = counter(i + 1), c = counter(i + 2), d = counter(i + 3);
+    key.encrypt(a, b, c, d);
+    take(a), take(b), take(c), take(d);
+  }
+  if (whole - i >= 2) {
+    Block a = counter(i), b = counter(i + 1);
+    key.encrypt(a, b);
+    take(a), take(b);
+  }
+  if (whole - i == 1) {
+    Block a = counter(i);
+    key.encrypt(a);
+    take(a);
+  }
+  const std::size_t rest = group.text_length % 16;
+  if (rest == 0) return;
+  Block last = counter(whole);
+  key.encrypt(last);
+  (Block::load_front(group.in, 16 * whole, rest) ^ last).store_front(group.out, 16 * whole, rest);
+}
 
 }  // namespace timeball::crypto

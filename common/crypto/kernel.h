@@ -44,7 +44,9 @@ struct Kernel {
 // The kernels of one register width, by algorithm in the order of aead_table(), widest first.
 inline constexpr unsigned kAlgorithms = 4;
 inline constexpr unsigned kKernelsOfAWidth = 2;
-using KernelTable = Kernel[kAlgorithms][kKernelsOfAWidth];
+struct KernelTable {
+  Kernel of[kAlgorithms][kKernelsOfAWidth];
+};
 
 extern const KernelTable kAesNiKernels;    // AES-NI, PCLMULQDQ, SSE4.1
 extern const KernelTable kVaes256Kernels;  // VAES, VPCLMULQDQ, AVX2

@@ -17,16 +17,32 @@
 #include <cstdint>
 #include <cstring>
 
+#ifdef __has_feature
+#define TIMEBALL_HAS_FEATURE(feature) __has_feature(feature)
+#else
+#define TIMEBALL_HAS_FEATURE(feature) 0
+#endif
+// Sanitizers instrument every access: a kernel inlined into one function would then take clang
+// minutes to compile.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
+    TIMEBALL_HAS_FEATURE(address_sanitizer) || TIMEBALL_HAS_FEATURE(thread_sanitizer)
+#define TIMEBALL_INLINE inline
+#define TIMEBALL_INLINE_LAMBDA
+#else
 #define TIMEBALL_INLINE [[gnu::always_inline]] inline
 #define TIMEBALL_INLINE_LAMBDA __attribute__((always_inline))
+#endif
 #define TIMEBALL_UNROLL _Pragma("GCC unroll 16")
 
 namespace timeball::crypto {
 
 inline constexpr std::size_t kLaneOctets = 16;  // a block
 
-// Parts of a block in memory, for any width: n octets, without touching the ones behind.
-template <class Tag>
+template <int kBlocks>
+struct Register;
+
+// Parts of a block in memory: n octets, without touching the ones behind.
+template <class R>
 struct PartialBlock {
   template <class T>
   TIMEBALL_INLINE static std::uint64_t load(const std::uint8_t* p) {
@@ -76,8 +92,20 @@ struct PartialBlock {
   }
 };
 
-template <int kBlocks>
-struct Register;
+#ifdef __AVX512BW__
+template <>
+struct PartialBlock<Register<4>> {
+  TIMEBALL_INLINE static __mmask16 first(std::size_t n) {
+    return static_cast<__mmask16>((1U << n) - 1);
+  }
+  TIMEBALL_INLINE static __m128i load_front(const std::uint8_t* p, std::size_t n) {
+    return _mm_maskz_loadu_epi8(first(n), p);
+  }
+  TIMEBALL_INLINE static void store_front(std::uint8_t* p, std::size_t n, __m128i block) {
+    _mm_mask_storeu_epi8(p, first(n), block);
+  }
+};
+#endif
 
 #ifdef __AES__
 template <>
@@ -101,6 +129,9 @@ struct Register<1> {
   }
   TIMEBALL_INLINE friend Register operator&(Register a, Register b) {
     return {_mm_and_si128(a.v, b.v)};
+  }
+  TIMEBALL_INLINE friend Register operator|(Register a, Register b) {
+    return {_mm_or_si128(a.v, b.v)};
   }
   TIMEBALL_INLINE friend Register add32(Register a, Register b) {
     return {_mm_add_epi32(a.v, b.v)};
@@ -165,6 +196,9 @@ struct Register<2> {
   }
   TIMEBALL_INLINE friend Register operator&(Register a, Register b) {
     return {_mm256_and_si256(a.v, b.v)};
+  }
+  TIMEBALL_INLINE friend Register operator|(Register a, Register b) {
+    return {_mm256_or_si256(a.v, b.v)};
   }
   TIMEBALL_INLINE friend Register add32(Register a, Register b) {
     return {_mm256_add_epi32(a.v, b.v)};
@@ -231,6 +265,9 @@ struct Register<4> {
   TIMEBALL_INLINE friend Register operator&(Register a, Register b) {
     return {_mm512_and_si512(a.v, b.v)};
   }
+  TIMEBALL_INLINE friend Register operator|(Register a, Register b) {
+    return {_mm512_or_si512(a.v, b.v)};
+  }
   TIMEBALL_INLINE friend Register add32(Register a, Register b) {
     return {_mm512_add_epi32(a.v, b.v)};
   }
@@ -273,7 +310,7 @@ struct Register<4> {
 template <class R, int kRegisters>
 struct Lanes {
   static constexpr int kBlocks = R::kBlocks;
-  static constexpr int kJobs = kBlocks * kRegisters;
+  static constexpr unsigned kJobs = kBlocks * kRegisters;
   R r[kRegisters];
 
   template <class F>
@@ -339,6 +376,9 @@ struct Lanes {
   }
   TIMEBALL_INLINE friend Lanes operator&(const Lanes& a, const Lanes& b) {
     return make([&](int i) TIMEBALL_INLINE_LAMBDA { return a.r[i] & b.r[i]; });
+  }
+  TIMEBALL_INLINE friend Lanes operator|(const Lanes& a, const Lanes& b) {
+    return make([&](int i) TIMEBALL_INLINE_LAMBDA { return a.r[i] | b.r[i]; });
   }
   TIMEBALL_INLINE friend Lanes shuffle(const Lanes& a, __m128i order) {
     return make([&](int i) TIMEBALL_INLINE_LAMBDA { return shuffle(a.r[i], R::broadcast(order)); });

@@ -13,6 +13,8 @@ namespace timeball::crypto {
 template <class Block, int kKeyWords>
 class SivLanes {
  public:
+  static constexpr unsigned kJobs = Block::kJobs;
+
   static void seal(const Group& group) {
     SivLanes siv(group);
     const Block v = siv.s2v(group.in);
@@ -167,43 +169,13 @@ class SivLanes {
     if (group_.text_length == 0) return;
     const Block start =
         last_word_swapped(v & Block::broadcast(_mm_setr_epi32(-1, -1, ~0x80, ~0x80)));
-    std::size_t done = 0;
-    const auto counter = [&](std::size_t ahead) TIMEBALL_INLINE_LAMBDA {
-      const auto block = static_cast<int>(done / 16 + ahead);
-      return last_word_swapped(add32(start, _mm_setr_epi32(0, 0, 0, block)));
-    };
-    while (done + 64 <= group_.text_length) {
-      Block a = counter(0), b = counter(1), c = counter(2), d = counter(3);
-      ctr_key_.encrypt(a, b, c, d);
-      put(a, done), put(b, done + 16), put(c, done + 32), put(d, done + 48);
-      done += 64;
-    }
-    const std::size_t rest = group_.text_length - done;
-    if (rest > 32) {
-      Block a = counter(0), b = counter(1), c = counter(2), d = counter(3);
-      ctr_key_.encrypt(a, b, c, d);
-      put(a, done), put(b, done + 16), put(c, done + 32), put(d, done + 48);
-    } else if (rest > 0) {
-      Block a = counter(0), b = counter(1);
-      ctr_key_.encrypt(a, b);
-      put(a, done), put(b, done + 16);
-    }
+    xor_keystream<Block>(group_, ctr_key_, [&](std::size_t i) TIMEBALL_INLINE_LAMBDA {
+      return last_word_swapped(add32(start, _mm_setr_epi32(0, 0, 0, static_cast<int>(i))));
+    });
   }
 
   TIMEBALL_INLINE static Block last_word_swapped(const Block& a) {
     return shuffle(a, _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 15, 14, 13, 12));
-  }
-
-  // One block of text, or what there is of it, from `in` to `out`.
-  TIMEBALL_INLINE void put(const Block& keystream, std::size_t offset) const {
-    if (offset >= group_.text_length) return;
-    const std::size_t rest = group_.text_length - offset;
-    if (rest >= 16) {
-      (Block::load(group_.in, offset) ^ keystream).store(group_.out, offset);
-    } else {
-      (Block::load_front(group_.in, offset, rest) ^ keystream)
-          .store_front(group_.out, offset, rest);
-    }
   }
 
   const Group& group_;

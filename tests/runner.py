@@ -170,6 +170,7 @@ def release(_options):
     """Assertions off, full optimisation: other machine code, the kernels of common/crypto above all."""
     if build("build"):
         meson_test("release", "build")
+        step("instruction budgets", [PYTHON, "tests/budget.py"])
 
 
 def interop(_options):

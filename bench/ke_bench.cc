@@ -13,17 +13,17 @@
 #include <string>
 #include <vector>
 
+#include "common/base/openssl_handle.h"
 #include "common/crypto/entropy.h"
 #include "common/nts/ke_negotiation.h"
 #include "server/clocks.h"
 #include "server/lab_certificate.h"
-#include "server/openssl_handle.h"
 #include "server/tls_context.h"
 
 namespace {
 
 using namespace timeball;
-using server::OpenSsl;
+using timeball::OpenSsl;
 
 void require(bool holds) {
   if (!holds) std::abort();

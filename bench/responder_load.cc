@@ -36,7 +36,7 @@ ResponderLoad::ResponderLoad(std::optional<crypto::AeadId> aead, std::size_t bat
     rooms_.emplace_back(requests_[i].size());
     batch_[i].request = requests_[i];
     batch_[i].reply_room = rooms_[i];
-    batch_[i].source.port = 40000;
+    batch_[i].peer.port = 40000;
   }
 }
 

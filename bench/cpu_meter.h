@@ -30,7 +30,8 @@ class CpuMeter {
   CpuReading server_before_, server_after_;
 };
 
-// Sits the window out: meters both ends, shows progress in between.
+// Sits the window out: meters both ends, shows progress in between. The threads of the load must
+// not end before it has returned: /proc forgets what they used.
 Result<void> watch(Timeline& timeline, CpuMeter& meter, Progress& progress);
 
 }  // namespace timeball::bench

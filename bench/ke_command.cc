@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <future>
+#include <latch>
 #include <optional>
 
 #include "bench/cpu_meter.h"
@@ -168,21 +169,25 @@ Result<LoadReport> KeCommand::run(const CommonOptions& options, const LoadTarget
   const SteadyTime begin = start + options.warm_up;
   Timeline timeline({begin, begin + options.duration});
   CpuMeter meter(options.server_pid);
+  std::latch metered(1);
   std::vector<std::unique_ptr<KeWorker>> workers;
   std::vector<std::future<void>> threads;
   for (unsigned i = 0; i < options.threads; ++i) {
     workers.push_back(std::make_unique<KeWorker>(plan(i, options.threads, rate, start),
                                                  std::move(tls[i]), timeline));
-    threads.push_back(
-        std::async(std::launch::async, [&worker = *workers.back()] { worker.run(); }));
+    threads.push_back(std::async(std::launch::async, [&metered, &worker = *workers.back()] {
+      worker.run();
+      metered.wait();
+    }));
   }
-  const auto metered = watch(timeline, meter, progress);
+  const auto watched = watch(timeline, meter, progress);
+  metered.count_down();
   const auto tally = std::make_unique<KeTally>();
   for (unsigned i = 0; i < options.threads; ++i) {
     threads[i].get();
     tally->merge(workers[i]->tally());
   }
-  if (!metered) return tl::unexpected(metered.error());
+  if (!watched) return tl::unexpected(watched.error());
   LoadReport report = make_report(*tally);
   report.summary = summarize(options, rate);
   report.seconds = timeline.window().seconds();

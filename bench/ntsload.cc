@@ -56,7 +56,8 @@ Result<void> write_reports(const LoadReport& report, const CommonOptions& option
     if (const auto written = write_file(options.json_file, report_json(report)); !written)
       return written;
   }
-  return {};
+  if (options.html_file.empty()) return {};
+  return write_file(options.html_file, report_html(report));
 }
 
 int run(LoadCommand& command, const CommonOptions& options) {

@@ -225,7 +225,10 @@ Figures with_echo(const Options&, const net::Endpoint& local, net::IoBackend bac
                   const Served& body) {
   const auto batch = or_throw(net::make_udp_batch(or_throw(net::open_udp_socket(local)), backend));
   std::atomic<bool> stop{false};
-  std::thread thread([&] { bench::echo(*batch, stop); });
+  std::thread thread([&] {
+    pthread_setname_np(pthread_self(), "echo");
+    bench::echo(*batch, stop);
+  });
   const struct Stop {
     std::atomic<bool>& stop;
     std::thread& thread;

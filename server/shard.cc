@@ -189,6 +189,7 @@ Shard::~Shard() {
 void Shard::start() {
   for (const auto& listener : impl_->listeners) impl_->wait(*listener);
   impl_->thread = std::thread([this] {
+    pthread_setname_np(pthread_self(), "shard");
     if (impl_->cpu) pin_to_cpu(*impl_->cpu);  // as far as the system lets us
     impl_->io.run();
     // Here, by their owner: from another thread the kernel would keep an io_uring's socket a while.

@@ -18,6 +18,12 @@ double seconds(Duration d) {
   return std::chrono::duration<double>(d).count();
 }
 
+std::string busiest_text(const CpuUse& use, double window_s) {
+  return fmt::format("its busiest thread ran {:.0f} % of the time and waited for a CPU {:.0f} %",
+                     100 * seconds(use.busiest.used) / window_s,
+                     100 * seconds(use.busiest.waited) / window_s);
+}
+
 Result<void> read_into(CpuReading& reading, pid_t pid) {
   auto read = read_cpu(pid);
   if (!read) return tl::unexpected(read.error());
@@ -43,27 +49,23 @@ Result<void> CpuMeter::end() {
 void CpuMeter::fill(LoadReport& report) const {
   const double per_done = report.done > 0 ? 1e6 / static_cast<double>(report.done) : 0;
   const CpuUse client = cpu_between(client_before_, client_after_);
-  const double client_busiest = seconds(client.busiest) / report.seconds;
   report.client_cpu_us = seconds(client.used) * per_done;
   report.client_cpu_share = seconds(client.used) / report.seconds;
-  const std::string limit = fmt::format(
-      "this load generator was at its limit (its busiest thread ran or waited for a CPU {:.0f} % "
-      "of the time): the server may do more; try more --threads",
-      100 * client_busiest);
+  const bool client_saturated = seconds(client.busiest.busy()) >= kSaturated * report.seconds;
+  const std::string limit =
+      "this load generator was at its limit: " + busiest_text(client, report.seconds) +
+      "; the server may do more: try more --threads, or a machine with nothing else to do";
   if (!server_pid_) {
-    if (client_busiest >= kSaturated) report.notes.push_back(limit);
+    if (client_saturated) report.notes.push_back(limit);
     return;
   }
   const CpuUse server = cpu_between(server_before_, server_after_);
-  const double server_busiest = seconds(server.busiest) / report.seconds;
   report.server_cpu_us = seconds(server.used) * per_done;
   report.server_cpu_share = seconds(server.used) / report.seconds;
-  if (server_busiest >= kSaturated) return;
-  report.notes.push_back(
-      fmt::format("the server was not the bottleneck: its busiest thread ran or waited for a CPU "
-                  "{:.0f} % of the time",
-                  100 * server_busiest));
-  if (client_busiest >= kSaturated) report.notes.push_back(limit);
+  if (seconds(server.busiest.busy()) >= kSaturated * report.seconds) return;
+  report.notes.push_back("the server was not the bottleneck: " +
+                         busiest_text(server, report.seconds));
+  if (client_saturated) report.notes.push_back(limit);
 }
 
 Result<void> watch(Timeline& timeline, CpuMeter& meter, Progress& progress) {

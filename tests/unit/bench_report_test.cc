@@ -207,7 +207,8 @@ TEST(ProcessCpu, DifferenceIsOverAllThreadsAndNamesTheBusiest) {
   const CpuReading after = {{1, {40ms, 1ms}}, {2, {30ms, 45ms}}, {4, {5ms, 0ms}}};
   const CpuUse use = cpu_between(before, after);
   EXPECT_EQ(use.used, 45ms);
-  EXPECT_EQ(use.busiest, 50ms);
+  EXPECT_EQ(use.busiest.used, 10ms);
+  EXPECT_EQ(use.busiest.waited, 40ms);
 }
 
 TEST(CpuMeter, MissingServerIsNamed) {

@@ -42,8 +42,8 @@ Result<void> CpuMeter::begin() {
 
 Result<void> CpuMeter::end() {
   if (const auto read = read_into(client_after_, ::getpid()); !read) return read;
-  if (!server_pid_) return {};
-  return read_into(server_after_, *server_pid_);
+  if (server_pid_) server_gone_ = !read_into(server_after_, *server_pid_);
+  return {};
 }
 
 void CpuMeter::fill(LoadReport& report) const {
@@ -55,7 +55,8 @@ void CpuMeter::fill(LoadReport& report) const {
   const std::string limit =
       "this load generator was at its limit: " + busiest_text(client, report.seconds) +
       "; the server may do more: try more --threads, or a machine with nothing else to do";
-  if (!server_pid_) {
+  if (server_gone_) report.notes.push_back("the server's process ended during the run");
+  if (!server_pid_ || server_gone_) {
     if (client_saturated) report.notes.push_back(limit);
     return;
   }
@@ -75,9 +76,8 @@ Result<void> watch(Timeline& timeline, CpuMeter& meter, Progress& progress) {
   const auto step = std::max<std::chrono::nanoseconds>(timeline.interval(), 200ms);
   for (SteadyTime next = window.begin + step; next < window.end; next += step) {
     std::this_thread::sleep_until(next);
-    // The interval just over may not be complete yet.
-    const TimelinePoint* latest = timeline.close(timeline.index_of(next) - 1);
-    if (latest != nullptr) progress.show(*latest, window.seconds());
+    if (const TimelinePoint* latest = timeline.close(next); latest != nullptr)
+      progress.show(*latest, window.seconds());
   }
   std::this_thread::sleep_until(window.end);
   return meter.end();

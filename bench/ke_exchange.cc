@@ -297,9 +297,13 @@ awaitable<bool> KeExchange::dribble() {
   for (long i = 0; i < size; ++i) {
     error_code error;
     socket_.write_some(asio::buffer(hello + i, 1), error);
-    if (error && error != asio::error::would_block) break;
+    if (error) co_return true;
     arm(1s);  // time_up_ is when the next octet is due
-    if (!co_await fill() && !time_up_) break;
+    if (!co_await fill() && !time_up_) co_return true;
+  }
+  timer_.cancel();
+  time_up_ = false;
+  while (co_await fill()) {
   }
   co_return true;
 }

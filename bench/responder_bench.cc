@@ -44,7 +44,7 @@ struct Load {
     for (std::size_t i = 0; i < size; ++i) {
       batch[i].request = requests[i];
       batch[i].reply_room = rooms[i];
-      batch[i].source.port = 40000;
+      batch[i].peer.port = 40000;
     }
   }
 
@@ -83,7 +83,7 @@ void plain_reply(benchmark::State& state) {
   for (auto& datagram : batch) {
     datagram.request = request;
     datagram.reply_room = room;
-    datagram.source.port = 40000;
+    datagram.peer.port = 40000;
   }
   for (auto _ : state) {
     const auto verdicts = responder.prepare(batch, {clock, keys, access}, {1});

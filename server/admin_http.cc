@@ -26,7 +26,7 @@
 #include <string_view>
 
 #include "common/base/log.h"
-#include "server/asio_endpoint.h"
+#include "common/net/asio_endpoint.h"
 
 namespace timeball::server {
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/cpus.h"
 #include "common/base/published.h"
 #include "common/crypto/entropy.h"
 #include "common/ntp/packet.h"
@@ -19,7 +20,6 @@
 #include "server/access_policy.h"
 #include "server/admin_http.h"
 #include "server/clocks.h"
-#include "server/cpus.h"
 #include "server/ke_service.h"
 #include "server/master_key_store.h"
 #include "server/metrics.h"

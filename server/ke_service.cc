@@ -6,7 +6,7 @@
 #include <thread>
 #include <utility>
 
-#include "server/cpus.h"
+#include "common/base/cpus.h"
 #include "server/ke_worker.h"
 
 namespace timeball::server {

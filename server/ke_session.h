@@ -16,11 +16,11 @@
 #include <optional>
 #include <vector>
 
+#include "common/base/openssl_handle.h"
 #include "common/net/address.h"
 #include "common/nts/ke_negotiation.h"
 #include "server/ke_connections.h"
 #include "server/ke_service.h"
-#include "server/openssl_handle.h"
 
 namespace timeball::server {
 

@@ -17,7 +17,7 @@
 #include <utility>
 
 #include "common/crypto/entropy.h"
-#include "server/asio_endpoint.h"
+#include "common/net/asio_endpoint.h"
 #include "server/ke_session.h"
 
 namespace timeball::server {

@@ -12,9 +12,9 @@
 #include <ctime>
 #include <string_view>
 
+#include "common/base/openssl_handle.h"
 #include "common/time/ntp_timestamp.h"
 #include "server/file.h"
-#include "server/openssl_handle.h"
 
 namespace timeball::server {
 namespace {

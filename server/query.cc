@@ -4,6 +4,7 @@
 #include <string_view>
 #include <thread>
 
+#include "common/base/printable.h"
 #include "common/crypto/entropy.h"
 #include "common/crypto/random.h"
 #include "common/time/ntp_timestamp.h"
@@ -126,20 +127,6 @@ ClockSample clock_sample(NtpTimestamp t1, NtpTimestamp t2, NtpTimestamp t3, NtpT
   const Duration back = NtpTimestamp::difference(t3, t4);
   // Halves are taken first: the sum of two differences of decades does not fit.
   return {out / 2 + back / 2 + (out % 2 + back % 2) / 2, out - back};
-}
-
-std::string printable(std::string_view text) {
-  constexpr char kHex[] = "0123456789abcdef";
-  std::string safe;
-  for (const char c : text) {
-    const auto octet = static_cast<unsigned char>(c);
-    if (octet >= 0x20 && octet < 0x7f) {
-      safe += c;
-    } else {
-      safe += {'\\', 'x', kHex[octet >> 4], kHex[octet & 0xf]};
-    }
-  }
-  return safe;
 }
 
 }  // namespace timeball::server

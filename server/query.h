@@ -135,7 +135,4 @@ struct ClockSample {
 };
 ClockSample clock_sample(NtpTimestamp t1, NtpTimestamp t2, NtpTimestamp t3, NtpTimestamp t4);
 
-// The text with everything but printable ASCII as \xNN: for a terminal, and for JSON.
-std::string printable(std::string_view text);
-
 }  // namespace timeball::server

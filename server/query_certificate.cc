@@ -6,7 +6,8 @@
 #include <cstdio>
 #include <ctime>
 
-#include "server/openssl_handle.h"
+#include "common/base/openssl_handle.h"
+#include "common/base/printable.h"
 
 namespace timeball::server {
 namespace {

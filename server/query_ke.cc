@@ -13,7 +13,8 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "server/openssl_handle.h"
+#include "common/base/openssl_handle.h"
+#include "common/base/printable.h"
 #include "server/query_certificate.h"
 #include "server/query_socket.h"
 

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "common/base/printable.h"
 #include "common/time/ntp_timestamp.h"
 
 namespace timeball::server {

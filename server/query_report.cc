@@ -5,7 +5,9 @@
 
 #include <array>
 #include <boost/json.hpp>
-#include <cstdlib>
+
+#include "common/base/printable.h"
+#include "common/time/duration_text.h"
 
 namespace timeball::server {
 namespace {
@@ -254,22 +256,6 @@ std::string reference_text(const ntp::Header& header) {
     return fmt::format("{}.{}.{}.{}", octets[0], octets[1], octets[2], octets[3]);
   const std::string_view text(reinterpret_cast<const char*>(octets.data()), octets.size());
   return printable(text.substr(0, text.find('\0')));
-}
-
-std::string duration_text(Duration d, bool with_sign) {
-  struct Unit {
-    std::int64_t ns;
-    const char* name;
-  };
-  constexpr std::array<Unit, 3> kUnits = {{{1'000'000'000, "s"}, {1'000'000, "ms"}, {1'000, "us"}}};
-  const char* sign = d.count() < 0 ? "-" : with_sign ? "+" : "";
-  const std::int64_t ns = std::abs(d.count());
-  for (const Unit& unit : kUnits) {
-    if (ns >= unit.ns)
-      return fmt::format("{}{:.3f} {}", sign,
-                         static_cast<double>(ns) / static_cast<double>(unit.ns), unit.name);
-  }
-  return fmt::format("{}{} ns", sign, ns);
 }
 
 }  // namespace timeball::server

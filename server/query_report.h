@@ -19,7 +19,5 @@ std::string report_json(const QueryReport& report);
 
 // "PPS" for stratum 1 (and 0: a kiss code), an address or a hash in dotted decimal for the others.
 std::string reference_text(const ntp::Header& header);
-// "+1.234 us": three decimals, in the unit that suits.
-std::string duration_text(Duration d, bool with_sign = false);
 
 }  // namespace timeball::server

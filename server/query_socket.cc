@@ -10,6 +10,8 @@
 #include <cstring>
 #include <memory>
 
+#include "common/base/printable.h"
+
 namespace timeball::server {
 namespace {
 

@@ -147,15 +147,15 @@ Verdict Responder::Work::classify(Slot& slot, const net::Datagram& datagram, con
   if (!header) return Verdict::kDroppedShort;
   slot.request = *header;
   if (header->version < 1 || header->version > 4) return Verdict::kDroppedVersion;
-  const auto mode = reply_mode(*header, datagram.source.port, options.symmetric_active);
+  const auto mode = reply_mode(*header, datagram.peer.port, options.symmetric_active);
   if (!mode) return Verdict::kDroppedMode;
   slot.mode = *mode;
-  if (!world.access.allows(datagram.source.address)) return Verdict::kDroppedDenied;
+  if (!world.access.allows(datagram.peer.address)) return Verdict::kDroppedDenied;
 
   // NTS is for client mode of version 4 only; older versions have no extension fields.
   const bool has_fields = header->version == 4 && header->mode == ntp::Mode::kClient;
   slot.parsed = has_fields ? nts::parse_request(datagram.request) : nts::ParsedRequest{};
-  if (limiter.admit(datagram.source.address, now, random) == RateLimiter::Answer::kLimit) {
+  if (limiter.admit(datagram.peer.address, now, random) == RateLimiter::Answer::kLimit) {
     return over_limit(slot, now);
   }
   switch (slot.parsed.kind) {

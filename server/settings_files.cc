@@ -12,7 +12,7 @@
 #include <memory>
 #include <vector>
 
-#include "server/openssl_handle.h"
+#include "common/base/openssl_handle.h"
 #include "server/settings_check.h"
 
 namespace timeball::server {

@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <limits>
 #include <optional>
 #include <utility>
+
+#include "common/time/duration_text.h"
 
 namespace timeball::server {
 namespace {
@@ -54,34 +55,6 @@ struct Integer {
   }
   std::string write(T number) const { return std::to_string(number); }
 };
-
-constexpr std::array<std::pair<std::string_view, nanoseconds>, 7> kUnits = {
-    {{"d", 24h}, {"h", 1h}, {"m", 1min}, {"s", 1s}, {"ms", 1ms}, {"us", 1us}, {"ns", 1ns}}};
-
-// "250ms": a whole number and a unit. Nothing when it is not that, or does not fit.
-std::optional<nanoseconds> parse_duration(std::string_view text) {
-  std::int64_t count = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-  if (error != std::errc{} || count < 0) return std::nullopt;
-  const std::string_view suffix = text.substr(static_cast<std::size_t>(stop - text.data()));
-  for (const auto& [name, unit] : kUnits) {
-    if (suffix != name) continue;
-    if (count > nanoseconds::max() / unit) return std::nullopt;
-    return count * unit;
-  }
-  return std::nullopt;
-}
-
-// In the largest unit that divides it; one day is "24h".
-std::string print_duration(nanoseconds duration) {
-  for (const auto& [name, unit] : kUnits) {
-    if (unit == 24h && duration == 24h) continue;
-    if (duration >= unit && duration % unit == 0ns) {
-      return std::to_string(duration / unit) + std::string(name);
-    }
-  }
-  return "0s";
-}
 
 struct Period {
   nanoseconds min;

@@ -14,7 +14,7 @@
 #include <string>
 
 #include "common/base/error.h"
-#include "server/openssl_handle.h"
+#include "common/base/openssl_handle.h"
 
 namespace timeball::server {
 

@@ -12,8 +12,7 @@
 namespace timeball::net {
 namespace {
 
-constexpr std::size_t kV4Offset = 12;  // where a.b.c.d starts in ::ffff:a.b.c.d
-constexpr unsigned kV4Bits = 96;       // bits before it
+constexpr unsigned kV4Bits = 96;  // bits before it
 
 std::string quoted(std::string_view text) {
   return '"' + std::string(text) + '"';

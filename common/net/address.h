@@ -15,6 +15,8 @@
 
 namespace timeball::net {
 
+inline constexpr std::size_t kV4Offset = 12;  // where a.b.c.d starts in ::ffff:a.b.c.d
+
 struct IpAddress {
   std::array<std::uint8_t, 16> octets{};
 

@@ -1,18 +1,21 @@
-// UDP in batches: one interface over recvmmsg/sendmmsg and io_uring (AF_XDP comes behind it too).
+// UDP in batches, for servers and clients: one interface over recvmmsg/sendmmsg and io_uring
+// (AF_XDP comes behind it too).
 //
 // A batch belongs to one socket and one thread. Any thread may make it; the first that calls
-// receive() owns it from then on, and only that one calls receive() and send(). The owner waits
-// until wait_handle() is readable (level-triggered), calls receive(), fills in replies, and calls
-// send() on the whole result or on consecutive parts of it, any number of times, before the next
-// receive(). Datagrams, and the octets they point to, live until then.
+// receive() or compose() owns it from then on, and only that one calls its functions. The owner
+// waits until wait_handle() is readable (level-triggered), calls receive(), fills in replies, and
+// calls send() on the whole result or on consecutive parts of it, any number of times, before the
+// next receive(). Datagrams, and the octets they point to, live until then. compose() yields
+// datagrams of the owner's own in the same way, in place of what receive() returned.
 //
 // Destroyed by its owner, or by any thread once the owner uses it no more. An io_uring not
 // destroyed by its owner lets go of the socket only after a moment (0.1 s seen), and a socket with
 // SO_REUSEPORT swallows its share of the datagrams until then.
 //
-// Knows nothing of NTP. Receive times are the kernel's (SO_TIMESTAMPNS); replies leave from the
-// address that was asked (IP_PKTINFO / IPV6_RECVPKTINFO). Requests to a broadcast or multicast
-// address are dropped: one spoofed request would draw a reply from every server on the link.
+// Knows nothing of NTP. Receive and transmit times are the kernel's (SO_TIMESTAMPING); replies
+// leave from the address that was asked (IP_PKTINFO / IPV6_RECVPKTINFO). Requests to a broadcast or
+// multicast address are dropped: one spoofed request would draw a reply from every server on the
+// link.
 #pragma once
 
 #include <cstdint>
@@ -30,14 +33,23 @@ inline constexpr std::size_t kBatchCapacity = 64;
 inline constexpr std::size_t kMaxDatagram = 2048;  // longer ones are counted and dropped
 
 struct Datagram {
-  Bytes request;
-  // Exactly as long as the request: amplification cannot be expressed.
+  Bytes request;  // as received; a client's are replies. Empty in a composed datagram
+  // Exactly as long as the request: amplification cannot be expressed. kMaxDatagram when composed.
   MutableBytes reply_room;
-  std::size_t reply_length = 0;  // 0: do not answer. At most reply_room.size()
-  Endpoint source;
-  KernelTime receive_time;       // CLOCK_REALTIME
-  bool kernel_timestamp = true;  // false: receive_time was read after the call
-  std::uint32_t slot = 0;        // the back end's own
+  std::size_t reply_length = 0;     // 0: send nothing. At most reply_room.size()
+  Endpoint peer;                    // where the request came from, and the reply goes
+  IpAddress local;                  // that was asked; composed: to send from, if not unspecified
+  KernelTime receive_time;          // CLOCK_REALTIME
+  bool kernel_timestamp = true;     // false: receive_time was read after the call
+  bool want_transmit_time = false;  // for a sample: each costs as much as a datagram
+  std::uint32_t transmit_key = 0;   // the owner's name for it, given back with its transmit time
+  std::uint32_t slot = 0;           // the back end's own
+};
+
+// When a datagram left: as it was handed to the network device.
+struct TransmitTime {
+  std::uint32_t key = 0;
+  KernelTime time;
 };
 
 struct UdpCounters {
@@ -57,8 +69,16 @@ class UdpBatch {
   // Up to kBatchCapacity datagrams; empty when none is waiting, or after an error (counted,
   // transient: wait again). Never blocks.
   virtual std::span<Datagram> receive() = 0;
+  // `count` (at most kBatchCapacity) datagrams to be filled in and sent; the owner sets peer,
+  // reply_length, and local if it wants. What receive() returned is gone, its octets included.
+  virtual std::span<Datagram> compose(std::size_t count) = 0;
   // Sends the replies of those with reply_length > 0. Never blocks.
   virtual void send(std::span<const Datagram> part) = 0;
+  // The transmit times that have come since the last call; valid until the next send() or
+  // receive(). Most devices tell at once; else the handle becomes readable. Of more than
+  // kBatchCapacity wanted and not yet told the oldest are lost, and so are those sent together with
+  // a refused one.
+  virtual std::span<const TransmitTime> transmit_times() = 0;
   // Same thread.
   virtual const UdpCounters& counters() const = 0;
 };
@@ -70,6 +90,10 @@ enum class IoBackend : std::uint8_t { kAuto, kIoUring, kMmsg };
 // caller. Port 0 may yield a port that another socket of the same user shares (SO_REUSEPORT): do
 // not use it.
 Result<int> open_udp_socket(const Endpoint& local);
+
+// A client's: as open_udp_socket(), but not bound: the kernel chooses a port, nobody else's, at the
+// first datagram. It may send from every address that is routed to this host (IPV6_FREEBIND).
+Result<int> open_client_socket(int family);
 
 // Fails, as open_udp_socket() would, when another socket is bound there: SO_REUSEPORT alone lets
 // two daemons of one user share a port unnoticed. Asked once, before the first of our own.

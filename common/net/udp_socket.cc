@@ -5,25 +5,34 @@
 #include <cstring>
 
 #include "common/net/udp_batch.h"
+#include "common/net/udp_message.h"
 
 namespace timeball::net {
 namespace {
 
-// A few milliseconds of the fastest link, should the owner be late. The kernel doubles it.
-constexpr int kReceiveBuffer = 4 << 20;
+// A few milliseconds of the fastest link, should the owner or the device be late. The kernel
+// doubles it.
+constexpr int kBuffer = 4 << 20;
 
 bool set(int socket, int level, int option, int value) {
   return setsockopt(socket, level, option, &value, sizeof value) == 0;
 }
 
+// As far as net.core.rmem_max and wmem_max allow, or with CAP_NET_ADMIN beyond.
+void enlarge_buffers(int socket) {
+  if (!set(socket, SOL_SOCKET, SO_RCVBUFFORCE, kBuffer)) {
+    set(socket, SOL_SOCKET, SO_RCVBUF, kBuffer);
+  }
+  if (!set(socket, SOL_SOCKET, SO_SNDBUFFORCE, kBuffer)) {
+    set(socket, SOL_SOCKET, SO_SNDBUF, kBuffer);
+  }
+}
+
 // PMTUDISC_OMIT: never DF, and no forged ICMP can make us fragment; replies are not longer than
 // requests.
-bool set_options(int socket, int family, bool share_port) {
-  if (!set(socket, SOL_SOCKET, SO_RCVBUFFORCE, kReceiveBuffer)) {
-    set(socket, SOL_SOCKET, SO_RCVBUF, kReceiveBuffer);  // as far as net.core.rmem_max allows
-  }
-  if (share_port && !set(socket, SOL_SOCKET, SO_REUSEPORT, 1)) return false;
-  if (!set(socket, SOL_SOCKET, SO_TIMESTAMPNS, 1)) return false;
+bool set_options(int socket, int family) {
+  enlarge_buffers(socket);
+  if (!set(socket, SOL_SOCKET, SO_TIMESTAMPING, int{kTimestamping})) return false;
   if (family == AF_INET) {
     return set(socket, IPPROTO_IP, IP_PKTINFO, 1) &&
            set(socket, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
@@ -69,7 +78,8 @@ Result<int> bound_socket(const Endpoint& local, bool share_port) {
   if (socket < 0) return refuse(errno, local);
   sockaddr_storage address;
   const socklen_t length = local.to_sockaddr(address);
-  if (!set_options(socket, local.family(), share_port) ||
+  if ((share_port && !set(socket, SOL_SOCKET, SO_REUSEPORT, 1)) ||
+      !set_options(socket, local.family()) ||
       bind(socket, reinterpret_cast<const sockaddr*>(&address), length) != 0) {
     const int error = errno;
     close(socket);
@@ -82,6 +92,17 @@ Result<int> bound_socket(const Endpoint& local, bool share_port) {
 
 Result<int> open_udp_socket(const Endpoint& local) {
   return bound_socket(local, true);
+}
+
+Result<int> open_client_socket(int family) {
+  const int socket = ::socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
+  if (socket >= 0 && set_options(socket, family) &&
+      (family == AF_INET || set(socket, IPPROTO_IPV6, IPV6_FREEBIND, 1))) {
+    return socket;
+  }
+  const int error = errno;
+  if (socket >= 0) close(socket);
+  return fail(std::string("cannot open a UDP socket: ") + std::strerror(error));
 }
 
 Result<void> require_udp_port_free(const Endpoint& local) {

@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "common/net/transmit_times.h"
 #include "common/net/udp_backends.h"
 #include "common/net/udp_message.h"
 
@@ -42,7 +43,7 @@ static_assert(offsetof(Arrival, octets) == sizeof(io_uring_recvmsg_out) + kNameR
 
 class UringBatch final : public UdpBatch {
  public:
-  explicit UringBatch(int socket) : socket_(socket) {
+  explicit UringBatch(int socket) : socket_(socket), transmit_times_(socket) {
     shape_.msg_namelen = kNameRoom;
     shape_.msg_controllen = kControlRoom;
   }
@@ -56,10 +57,13 @@ class UringBatch final : public UdpBatch {
 
   int wait_handle() const override { return socket_; }
   std::span<Datagram> receive() override;
+  std::span<Datagram> compose(std::size_t count) override;
   void send(std::span<const Datagram> part) override;
+  std::span<const TransmitTime> transmit_times() override { return transmit_times_.take(); }
   const UdpCounters& counters() const override { return counters_; }
 
  private:
+  void own();
   void provide(std::uint32_t slot);
   void arm();
   void submit_and_collect();
@@ -75,6 +79,7 @@ class UringBatch final : public UdpBatch {
   bool enabled_ = false;
   bool armed_ = false;  // the multishot receive has not ended
   UdpCounters counters_;
+  TransmitTimes transmit_times_;
   msghdr shape_{};  // of arrivals: only the rooms count
   io_uring_buf_ring* buffer_ring_ = nullptr;
   std::size_t count_ = 0;                           // of datagrams_
@@ -82,7 +87,7 @@ class UringBatch final : public UdpBatch {
   std::array<std::uint32_t, kBatchCapacity> lent_;  // slots whose arrivals the owner may still read
   std::array<Datagram, kBatchCapacity> datagrams_;
   std::array<Arrival, kBatchCapacity> arrivals_;
-  std::array<ReplySlot, kBatchCapacity> replies_;
+  std::array<OutgoingSlot, kBatchCapacity> outgoing_;
 };
 
 constexpr std::size_t kBufferRingSize = kBatchCapacity * sizeof(io_uring_buf);
@@ -144,9 +149,14 @@ void UringBatch::provide(std::uint32_t slot) {
   io_uring_buf_ring_advance(buffer_ring_, 1);
 }
 
+// The ring belongs to the thread that enables it.
+void UringBatch::own() {
+  if (!enabled_) enabled_ = enable(ring_);
+}
+
 // An empty datagram ends the multishot receive too: more may wait behind it.
 std::span<Datagram> UringBatch::receive() {
-  if (!enabled_) enabled_ = enable(ring_);
+  own();
   for (const std::uint32_t slot : std::span(lent_).first(lent_count_)) provide(slot);
   lent_count_ = 0;
   count_ = 0;
@@ -154,6 +164,7 @@ std::span<Datagram> UringBatch::receive() {
     if (!armed_) arm();
     submit_and_collect();
   } while (reap());
+  if (count_ == 0) transmit_times_.collect();
   return std::span(datagrams_).first(count_);
 }
 
@@ -205,7 +216,16 @@ void UringBatch::take(const io_uring_cqe& completion) {
   message.msg_iovlen = 1;
   const std::size_t length = static_cast<unsigned>(completion.res) - offsetof(Arrival, octets);
   datagrams_[count_].slot = slot;
-  if (replies_[slot].accept(message, length, datagrams_[count_], counters_)) ++count_;
+  if (outgoing_[slot].accept(message, length, datagrams_[count_], counters_)) ++count_;
+}
+
+std::span<Datagram> UringBatch::compose(std::size_t count) {
+  own();
+  for (std::uint32_t i = 0; i < count; ++i) {
+    datagrams_[i].slot = i;
+    outgoing_[i].compose(datagrams_[i]);
+  }
+  return std::span(datagrams_).first(count);
 }
 
 void UringBatch::send(std::span<const Datagram> part) {
@@ -217,18 +237,20 @@ void UringBatch::send(std::span<const Datagram> part) {
     io_uring_sqe* const sqe = queue_send(d);
     if (sqe != nullptr) {
       sends[queued++] = sqe;
+      if (d.want_transmit_time) transmit_times_.expect(d.transmit_key);
     } else {
       ++refused;
     }
   }
   if (queued > 0) refused += submit_sends(std::span(sends).first(queued));
   counters_.send_refused += refused;
+  transmit_times_.sent(refused > 0);
 }
 
 io_uring_sqe* UringBatch::queue_send(const Datagram& datagram) {
   io_uring_sqe* const sqe = io_uring_get_sqe(&ring_);
   if (sqe == nullptr) return nullptr;
-  io_uring_prep_sendmsg(sqe, socket_, replies_[datagram.slot].reply_header(datagram), MSG_DONTWAIT);
+  io_uring_prep_sendmsg(sqe, socket_, outgoing_[datagram.slot].header(datagram), MSG_DONTWAIT);
   io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
   io_uring_sqe_set_data64(sqe, kSend);
   return sqe;

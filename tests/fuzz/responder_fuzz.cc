@@ -157,7 +157,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   net::Datagram datagram;
   datagram.request = out.written();
   datagram.reply_room = MutableBytes(room).first(out.size());
-  datagram.source.port = 40000;
+  datagram.peer.port = 40000;
   datagram.receive_time = {1'800'000'000LL * kNsPerSecond};
   const std::span batch(&datagram, 1);
   const auto verdict =

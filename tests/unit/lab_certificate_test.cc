@@ -10,8 +10,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "common/base/openssl_handle.h"
 #include "common/time/ntp_timestamp.h"
-#include "server/openssl_handle.h"
 
 namespace timeball::server {
 namespace {

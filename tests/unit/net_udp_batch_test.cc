@@ -2,6 +2,7 @@
 // save where a test says otherwise.
 #include "common/net/udp_batch.h"
 
+#include "common/net/transmit_times.h"
 #include "common/net/udp_message.h"
 
 #include <fcntl.h>
@@ -151,6 +152,13 @@ class UdpBatchTest : public testing::TestWithParam<IoBackend> {
   }
   static Server serve(std::string_view address) { return serve(at(address)); }
 
+  // A batch that only a client would have.
+  static std::unique_ptr<UdpBatch> client_batch(int family) {
+    const auto socket = open_client_socket(family);
+    EXPECT_TRUE(socket) << socket.error().message;
+    return make_udp_batch(*socket, GetParam()).value();
+  }
+
   // What comes after waiting; empty when nothing does.
   static std::span<Datagram> await(UdpBatch& batch, int timeout_ms = kPatience_ms) {
     using Clock = std::chrono::steady_clock;
@@ -170,7 +178,7 @@ TEST_P(UdpBatchTest, EchoesOverBothFamilies) {
     const auto got = await(*server.batch);
     ASSERT_EQ(got.size(), 1u) << address;
     EXPECT_EQ(text_of(got[0]), "what time is it?");
-    EXPECT_EQ(got[0].source, client.local());
+    EXPECT_EQ(got[0].peer, client.local());
     EXPECT_EQ(got[0].reply_room.size(), got[0].request.size());
     answer(got[0]);
     server.batch->send(got);
@@ -329,7 +337,7 @@ TEST_P(UdpBatchTest, EmptyDatagramsAreReceivedAndEndNothing) {
     ++rounds;
     for (const Datagram& d : server.batch->receive()) {
       EXPECT_EQ(d.reply_room.size(), d.request.size());
-      EXPECT_EQ(d.source, client.local());
+      EXPECT_EQ(d.peer, client.local());
       if (d.request.empty()) {
         ++empty;
       } else {
@@ -592,7 +600,7 @@ TEST_P(UdpBatchNamespaceTest, LinkLocalRepliesLeaveFromTheAddressThatWasAsked) {
       client.send(to, "x");
       const auto got = await(*server.batch);
       ASSERT_EQ(got.size(), 1u);
-      EXPECT_EQ(got[0].source, client.local());
+      EXPECT_EQ(got[0].peer, client.local());
       answer(got[0]);
       server.batch->send(got);
       const auto reply = client.receive();
@@ -673,6 +681,183 @@ TEST_P(UdpBatchNamespaceTest, ARefusedReplyDoesNotHoldUpTheOthers) {
   });
 }
 
+void fill(Datagram& d, const Endpoint& peer, std::string_view text) {
+  ASSERT_EQ(d.reply_room.size(), kMaxDatagram);
+  std::copy(text.begin(), text.end(), d.reply_room.begin());
+  d.reply_length = text.size();
+  d.peer = peer;
+}
+
+TEST_P(UdpBatchTest, AClientComposesAndIsAnswered) {
+  for (const char* address : {"127.0.0.1", "::1"}) {
+    Server server = serve(address);
+    const auto client = client_batch(server.local.family());
+    for (const std::size_t count : {std::size_t{1}, kBatchCapacity}) {  // again, over used slots
+      const auto out = client->compose(count);
+      ASSERT_EQ(out.size(), count);
+      for (std::size_t i = 0; i < count; ++i) fill(out[i], server.local, std::to_string(i));
+      client->send(out);
+      std::map<std::string, int> seen = answer_all(*server.batch, count);
+      EXPECT_EQ(seen.size(), count);
+      std::size_t answered = 0;
+      while (answered < count) {
+        const auto got = await(*client);
+        ASSERT_FALSE(got.empty());
+        for (const Datagram& d : got) {
+          EXPECT_EQ(d.peer, server.local);
+          EXPECT_EQ(seen.count(answer(text_of(d))), 1u);
+          EXPECT_TRUE(d.kernel_timestamp);
+        }
+        answered += got.size();
+      }
+    }
+    EXPECT_EQ(client->counters().sent, 1 + kBatchCapacity);
+    EXPECT_EQ(client->counters().send_refused, 0u);
+  }
+}
+
+TEST_P(UdpBatchTest, ComposedDatagramsNotFilledInAreNotSent) {
+  Server server = serve("127.0.0.1");
+  const auto client = client_batch(AF_INET);
+  const auto out = client->compose(3);
+  fill(out[1], server.local, "x");
+  client->send(out);
+  EXPECT_EQ(await(*server.batch).size(), 1u);
+  EXPECT_EQ(client->counters().sent, 1u);
+}
+
+// One socket plays many clients.
+TEST_P(UdpBatchTest, ComposedDatagramsLeaveFromTheAddressAskedFor) {
+  Server server = serve("0.0.0.0");
+  const auto client = client_batch(AF_INET);
+  const auto out = client->compose(3);
+  for (std::size_t i = 0; i < 3; ++i) {
+    const std::string address = "127.3.2." + std::to_string(i + 1);
+    fill(out[i], at("127.0.0.1", server.local.port), address);
+    out[i].local = IpAddress::parse(address).value();
+  }
+  client->send(out);
+  const auto got = await(*server.batch);
+  ASSERT_EQ(got.size(), 3u);
+  for (Datagram& d : got) {
+    EXPECT_EQ(d.peer.address.to_string(), text_of(d));
+    EXPECT_EQ(d.local.to_string(), "127.0.0.1");
+    answer(d);
+  }
+  server.batch->send(got);
+  const auto replies = await(*client);
+  ASSERT_EQ(replies.size(), 3u);
+  for (const Datagram& d : replies) EXPECT_EQ(d.local.to_string(), answer(text_of(d)));
+}
+
+// Even from one that no interface has: it may be routed here (ip -6 route add local PREFIX dev lo).
+TEST_P(UdpBatchTest, ComposedIpv6DatagramsLeaveFromAnyAddress) {
+  Server server = serve("::1");
+  const auto client = client_batch(AF_INET6);
+  const auto out = client->compose(1);
+  fill(out[0], server.local, "x");
+  out[0].local = IpAddress::parse("2001:db8::77").value();
+  client->send(out);
+  const auto got = await(*server.batch);
+  ASSERT_EQ(got.size(), 1u);
+  EXPECT_EQ(got[0].peer.address, out[0].local);
+}
+
+// A sample, in the order sent, each as the kernel handed it on: between our two clock readings.
+TEST_P(UdpBatchTest, TransmitTimesOfThoseThatWantThem) {
+  for (const char* address : {"127.0.0.1", "::1"}) {
+    Server server = serve(address);
+    const auto client = client_batch(server.local.family());
+    EXPECT_TRUE(client->transmit_times().empty());
+    for (std::uint32_t round = 0; round < 50; ++round) {
+      const auto out = client->compose(10);
+      for (Datagram& d : out) fill(d, server.local, "x");
+      for (const std::uint32_t i : {3u, 4u, 9u}) {
+        out[i].want_transmit_time = true;
+        out[i].transmit_key = 1000 * round + i;
+      }
+      const auto before = std::chrono::system_clock::now().time_since_epoch();
+      client->send(out);
+      const auto after = std::chrono::system_clock::now().time_since_epoch();
+      const auto times = client->transmit_times();
+      ASSERT_EQ(times.size(), 3u) << address << ", round " << round;
+      EXPECT_EQ(times[0].key, 1000 * round + 3);
+      EXPECT_EQ(times[1].key, 1000 * round + 4);
+      EXPECT_EQ(times[2].key, 1000 * round + 9);
+      EXPECT_GE(times[0].time.ns, before.count());
+      EXPECT_LE(times[0].time.ns, times[1].time.ns);
+      EXPECT_LE(times[1].time.ns, times[2].time.ns);
+      EXPECT_LE(times[2].time.ns, after.count());
+      EXPECT_TRUE(client->transmit_times().empty());
+      EXPECT_FALSE(readable(client->wait_handle(), 0));
+    }
+  }
+}
+
+TEST_P(UdpBatchTest, RepliesHaveTransmitTimesToo) {
+  Server server = serve("0.0.0.0");
+  const Client client(at("127.0.0.1"));
+  for (int i = 0; i < 3; ++i) client.send(at("127.0.0.1", server.local.port), "x");
+  const auto got = await(*server.batch);
+  ASSERT_EQ(got.size(), 3u);
+  for (Datagram& d : got) answer(d);
+  got[1].want_transmit_time = true;
+  got[1].transmit_key = 77;
+  server.batch->send(got);
+  const auto times = server.batch->transmit_times();
+  ASSERT_EQ(times.size(), 1u);
+  EXPECT_EQ(times[0].key, 77u);
+  EXPECT_GE(times[0].time, got[1].receive_time);
+  EXPECT_TRUE(client.receive() && client.receive() && client.receive());
+}
+
+// An owner that does not ask must not find its handle readable for ever.
+TEST_P(UdpBatchTest, TransmitTimesNobodyAsksForAreLostAndWakeNobody) {
+  Server server = serve("127.0.0.1");
+  const auto client = client_batch(AF_INET);
+  constexpr std::uint32_t kRounds = 5;
+  for (std::uint32_t round = 0; round < kRounds; ++round) {
+    const auto out = client->compose(kBatchCapacity);
+    for (Datagram& d : out) {
+      fill(d, server.local, "x");
+      d.want_transmit_time = true;
+      d.transmit_key = round;
+    }
+    client->send(out);
+    EXPECT_FALSE(readable(client->wait_handle(), 0));
+  }
+  EXPECT_EQ(client->transmit_times().size(), kBatchCapacity);
+  client->receive();
+  EXPECT_FALSE(readable(client->wait_handle(), 0));
+}
+
+// Whether a refused datagram was numbered by the kernel, none may get another's time.
+TEST_P(UdpBatchTest, ARefusedDatagramDoesNotShiftTheTransmitTimes) {
+  Server server = serve("127.0.0.1");
+  const auto client = client_batch(AF_INET);
+  for (std::uint32_t round = 0; round < 3; ++round) {
+    const auto out = client->compose(3);
+    for (std::uint32_t i = 0; i < 3; ++i) {
+      fill(out[i], server.local, "x");
+      out[i].want_transmit_time = true;
+      out[i].transmit_key = i;
+    }
+    out[1].local = IpAddress::parse("192.0.2.1").value();  // not ours
+    client->send(out);
+    EXPECT_EQ(client->counters().send_refused, round + 1);
+    for (const TransmitTime& t : client->transmit_times()) EXPECT_NE(t.key, 1u);
+
+    const auto again = client->compose(1);
+    fill(again[0], server.local, "y");
+    again[0].want_transmit_time = true;
+    again[0].transmit_key = 100 + round;
+    client->send(again);
+    const auto times = client->transmit_times();
+    ASSERT_EQ(times.size(), 1u);
+    EXPECT_EQ(times[0].key, 100 + round);
+  }
+}
+
 constexpr auto kBackends = {IoBackend::kMmsg, IoBackend::kIoUring, IoBackend::kAuto};
 
 std::string name_of(const testing::TestParamInfo<IoBackend>& instance) {
@@ -717,8 +902,8 @@ in6_pktinfo asked_at(std::string_view address, unsigned interface) {
   return info;
 }
 
-TEST(ReplySlot, MulticastRequestsAreDropped) {
-  ReplySlot slot;
+TEST(OutgoingSlot, MulticastRequestsAreDropped) {
+  OutgoingSlot slot;
   Datagram datagram;
   UdpCounters counters;
   Message message(asked_at("ff02::1", 3));
@@ -727,14 +912,14 @@ TEST(ReplySlot, MulticastRequestsAreDropped) {
   EXPECT_EQ(counters.received, 0u);
 }
 
-TEST(ReplySlot, TheInterfaceIsNamedForLinkLocalAddressesOnly) {
+TEST(OutgoingSlot, TheInterfaceIsNamedForLinkLocalAddressesOnly) {
   for (const auto& [address, interface] : {std::pair{"fe80::1", 3u}, {"2001:db8::1", 0u}}) {
-    ReplySlot slot;
+    OutgoingSlot slot;
     Datagram datagram;
     UdpCounters counters;
     Message message(asked_at(address, 3));
     ASSERT_TRUE(slot.accept(message.header, 4, datagram, counters));
-    const msghdr& reply = *slot.reply_header(datagram);
+    const msghdr& reply = *slot.header(datagram);
     ASSERT_EQ(reply.msg_controllen, CMSG_SPACE(sizeof(in6_pktinfo)));
     in6_pktinfo info;
     std::memcpy(&info, CMSG_DATA(CMSG_FIRSTHDR(&reply)), sizeof info);
@@ -742,17 +927,43 @@ TEST(ReplySlot, TheInterfaceIsNamedForLinkLocalAddressesOnly) {
   }
 }
 
-TEST(ReplySlot, WithoutAKernelTimestampTheClockIsRead) {
-  ReplySlot slot;
+TEST(OutgoingSlot, WithoutAKernelTimestampTheClockIsRead) {
+  OutgoingSlot slot;
   Datagram datagram;
   UdpCounters counters;
   Message message(asked_at("2001:db8::1", 0));
   ASSERT_TRUE(slot.accept(message.header, 4, datagram, counters));
   EXPECT_FALSE(datagram.kernel_timestamp);
-  EXPECT_EQ(datagram.source, at("2001:db8::9", 4567));
+  EXPECT_EQ(datagram.peer, at("2001:db8::9", 4567));
   const std::chrono::nanoseconds now = std::chrono::system_clock::now().time_since_epoch();
   EXPECT_LT(std::chrono::abs(std::chrono::nanoseconds(datagram.receive_time.ns) - now),
             std::chrono::seconds(1));
+}
+
+// A device that tells later, after send() has returned: the socket wakes its owner, until
+// collect().
+TEST(TransmitTimes, LateOnesWakeTheOwnerOnce) {
+  const Client server(at("127.0.0.1"));
+  const int socket = open_client_socket(AF_INET).value();
+  TransmitTimes times(socket);
+  times.expect(5);
+  times.sent(false);
+  EXPECT_TRUE(times.take().empty());
+  EXPECT_FALSE(readable(socket, 0));
+
+  OutgoingSlot slot;
+  Datagram datagram;
+  slot.compose(datagram);
+  fill(datagram, server.local(), "x");
+  datagram.want_transmit_time = true;
+  ASSERT_EQ(sendmsg(socket, slot.header(datagram), 0), 1);
+  ASSERT_TRUE(readable(socket, 0));
+  times.collect();
+  EXPECT_FALSE(readable(socket, 0));
+  const auto got = times.take();
+  ASSERT_EQ(got.size(), 1u);
+  EXPECT_EQ(got[0].key, 5u);
+  close(socket);
 }
 
 std::string why_not(const Endpoint& local) {
@@ -779,6 +990,17 @@ TEST(UdpSocket, IsSetUpAsItsHeaderSays) {
   EXPECT_EQ(option(v6, IPPROTO_IPV6, IPV6_MTU_DISCOVER), IPV6_PMTUDISC_OMIT);
   EXPECT_EQ(option(v6, IPPROTO_IPV6, IPV6_V6ONLY), 1);
   close(v6);
+}
+
+TEST(UdpSocket, AClientsIsNotBoundYet) {
+  for (const int family : {AF_INET, AF_INET6}) {
+    const int socket = open_client_socket(family).value();
+    EXPECT_NE(fcntl(socket, F_GETFL) & O_NONBLOCK, 0);
+    EXPECT_NE(fcntl(socket, F_GETFD) & FD_CLOEXEC, 0);
+    EXPECT_EQ(local_of(socket).port, 0);
+    EXPECT_EQ(option(socket, SOL_SOCKET, SO_REUSEPORT), 0);
+    close(socket);
+  }
 }
 
 TEST(UdpSocket, BothFamiliesTakeTheSamePort) {

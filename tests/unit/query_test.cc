@@ -6,6 +6,8 @@
 #include <boost/json.hpp>
 #include <set>
 
+#include "common/base/printable.h"
+#include "common/time/duration_text.h"
 #include "server/query_certificate.h"
 #include "server/query_ntp.h"
 #include "server/query_report.h"

@@ -61,7 +61,7 @@ class Bench {
     for (std::size_t i = 0; i < requests.size(); ++i) {
       batch[i].request = requests[i];
       batch[i].reply_room = rooms[i];
-      batch[i].source = source;
+      batch[i].peer = source;
       batch[i].receive_time = received;
     }
     const auto seen = responder.prepare(batch, World{clock, keys, access}, monotonic);

@@ -11,7 +11,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "server/openssl_handle.h"
+#include "common/base/openssl_handle.h"
 
 namespace timeball::server {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-namespace timeball::server {
+namespace timeball {
 
 template <auto Free>
 struct OpenSslDeleter {
@@ -16,4 +16,4 @@ struct OpenSslDeleter {
 template <class T, auto Free>
 using OpenSsl = std::unique_ptr<T, OpenSslDeleter<Free>>;
 
-}  // namespace timeball::server
+}  // namespace timeball

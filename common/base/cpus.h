@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-namespace timeball::server {
+namespace timeball {
 
 // The CPUs this process may run on; at least 1.
 inline unsigned usable_cpus() {
@@ -15,4 +15,4 @@ inline unsigned usable_cpus() {
   return static_cast<unsigned>(std::max(CPU_COUNT(&set), 1));
 }
 
-}  // namespace timeball::server
+}  // namespace timeball

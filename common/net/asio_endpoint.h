@@ -8,9 +8,9 @@
 
 #include "common/net/address.h"
 
-namespace timeball::server {
+namespace timeball::net {
 
-inline boost::asio::ip::tcp::endpoint to_asio(const net::Endpoint& endpoint) {
+inline boost::asio::ip::tcp::endpoint to_asio(const Endpoint& endpoint) {
   sockaddr_storage address{};
   const socklen_t length = endpoint.to_sockaddr(address);
   boost::asio::ip::tcp::endpoint out;
@@ -19,4 +19,4 @@ inline boost::asio::ip::tcp::endpoint to_asio(const net::Endpoint& endpoint) {
   return out;
 }
 
-}  // namespace timeball::server
+}  // namespace timeball::net

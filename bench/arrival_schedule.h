@@ -7,7 +7,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "common/time/time_scales.h"
+#include "bench/timeline.h"
 
 namespace timeball::bench {
 
@@ -15,8 +15,7 @@ class ArrivalSchedule {
  public:
   // The part of one thread: arrivals index, index + threads, index + 2 * threads ... of a run with
   // `rate` arrivals a second. Requires rate > 0, index < threads.
-  ArrivalSchedule(MonotonicTime start, Duration length, double rate, unsigned index,
-                  unsigned threads)
+  ArrivalSchedule(SteadyTime start, Duration length, double rate, unsigned index, unsigned threads)
       : start_(start),
         end_(start + length),
         interval_ns_(1e9 * threads / rate),
@@ -25,23 +24,23 @@ class ArrivalSchedule {
   }
 
   // The next one, past the end when there is none left.
-  MonotonicTime next() const {
+  SteadyTime next() const {
     const double ns = first_ns_ + interval_ns_ * static_cast<double>(taken_);
     return start_ + Duration(std::llround(ns));
   }
-  bool due(MonotonicTime now) const { return next() <= now && !finished(); }
+  bool due(SteadyTime now) const { return next() <= now && !finished(); }
   bool finished() const { return next() >= end_; }
   // Requires !finished().
-  MonotonicTime take() {
+  SteadyTime take() {
     assert(!finished());
-    const MonotonicTime at = next();
+    const SteadyTime at = next();
     ++taken_;
     return at;
   }
 
  private:
-  MonotonicTime start_;
-  MonotonicTime end_;
+  SteadyTime start_;
+  SteadyTime end_;
   double interval_ns_;
   double first_ns_;
   std::uint64_t taken_ = 0;

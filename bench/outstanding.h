@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "common/base/bytes.h"
+#include "bench/timeline.h"
 #include "common/time/ntp_timestamp.h"
 #include "common/time/time_scales.h"
 
@@ -30,8 +30,8 @@ struct SentRecord {
   enum class State : std::uint8_t { kUnused, kWaiting, kAnswered, kLost };
 
   NtpTimestamp transmit;
-  MonotonicTime intended;  // when it should have left: latencies count from here
-  MonotonicTime sent;      // when it was given to the kernel: the timeout counts from here
+  SteadyTime intended;     // when it should have left: latencies count from here
+  SteadyTime sent;         // when it was given to the kernel: the timeout counts from here
   KernelTime kernel_sent;  // the same, or its transmit time when `stamped`
   std::uint32_t association = 0;
   std::uint16_t length = 0;  // octets
@@ -88,7 +88,7 @@ class OutstandingTable {
 
   // Those sent at `limit` or before that wait still are lost; told to `lost`, oldest first.
   template <class Lost>
-  void expire(MonotonicTime limit, const Lost& lost) {
+  void expire(SteadyTime limit, const Lost& lost) {
     for (; oldest_ != newest_; ++oldest_) {
       SentRecord& record = records_[oldest_ & mask_];
       if (record.state != SentRecord::State::kWaiting) continue;

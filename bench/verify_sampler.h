@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "common/time/time_scales.h"
+#include "bench/timeline.h"
 
 namespace timeball::bench {
 
@@ -19,8 +19,8 @@ class VerifySampler {
   explicit VerifySampler(const VerifyLimits& limits) : limits_(limits) {}
 
   // Before a batch.
-  void advance(MonotonicTime now) {
-    const double seconds = static_cast<double>((now - last_).count()) / 1e9;
+  void advance(SteadyTime now) {
+    const double seconds = std::chrono::duration<double>(now - last_).count();
     room_ = std::min(room_ + seconds * limits_.all_up_to, most());
     last_ = now;
   }
@@ -39,7 +39,7 @@ class VerifySampler {
 
   VerifyLimits limits_;
   double room_ = most();
-  MonotonicTime last_;
+  SteadyTime last_;
   std::uint32_t skipped_ = 0;
 };
 

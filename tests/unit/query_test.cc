@@ -19,8 +19,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr UtcTime kNow{1'700'000'000 * kNsPerSecond};
-
 bool contains(const std::string& text, const std::string& words) {
   return text.find(words) != std::string::npos;
 }

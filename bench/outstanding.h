@@ -30,13 +30,16 @@ struct SentRecord {
   enum class State : std::uint8_t { kUnused, kWaiting, kAnswered, kLost };
 
   NtpTimestamp transmit;
-  SteadyTime intended;     // when it should have left: latencies count from here
-  SteadyTime sent;         // when it was given to the kernel: the timeout counts from here
-  KernelTime kernel_sent;  // the same, or its transmit time when `stamped`
+  SteadyTime intended;             // when it should have left: latencies count from here
+  SteadyTime sent;                 // when it was given to the kernel: the timeout counts from here
+  KernelTime transmit_time;        // the kernel's, when `stamped`
+  std::uint64_t cookie_print = 0;  // of the cookie it spent
   std::uint32_t association = 0;
-  std::uint16_t length = 0;  // octets
+  std::uint16_t length = 0;        // octets
+  std::uint8_t cookies_asked = 0;  // that a good reply brings
   RequestKind kind = RequestKind::kPlain;
   State state = State::kUnused;
+  bool measured = false;  // intended within the window that is measured
   bool stamped = false;
   std::array<std::uint8_t, 32> unique_identifier{};
 };
@@ -47,14 +50,14 @@ class OutstandingTable {
   OutstandingTable(std::size_t capacity, std::uint64_t secret)
       : records_(std::bit_ceil(capacity)), mask_(records_.size() - 1), secret_(secret | 1) {}
 
-  // No room until the oldest is answered or expires.
-  bool full() const { return newest_ - oldest_ == records_.size(); }
+  // For so many more; none until the oldest is settled, and expire() has seen it.
+  std::size_t room() const { return records_.size() - (newest_ - oldest_); }
   std::size_t waiting() const { return waiting_; }
 
   // A record that waits, with its transmit timestamp; the caller fills in the rest, with `sent` not
-  // before that of the record added before. random: 64 random bits. Requires !full().
+  // before that of the record added before. random: 64 random bits. Requires room() > 0.
   SentRecord& add(std::uint64_t random) {
-    assert(!full());
+    assert(room() > 0);
     const std::size_t index = newest_++ & mask_;
     SentRecord& record = records_[index];
     record = {};
@@ -62,13 +65,6 @@ class OutstandingTable {
     record.state = SentRecord::State::kWaiting;
     ++waiting_;
     return record;
-  }
-
-  // Takes back what was just added, and not sent.
-  void withdraw() {
-    assert(newest_ != oldest_);
-    records_[--newest_ & mask_] = {};
-    --waiting_;
   }
 
   // Of the request with this transmit timestamp; null: there was none, or it is forgotten.

@@ -14,10 +14,19 @@ class RecentlySeen {
  public:
   explicit RecentlySeen(unsigned bits) : shift_(64 - bits), prints_(std::size_t{1} << bits) {}
 
-  // Whether these octets were seen before; seen they are from now on. The same octets with another
-  // `scope` are others.
-  bool again(Bytes octets, std::uint64_t scope) {
-    const std::uint64_t print = fingerprint(octets, scope);
+  // Stands for these octets. The same octets with another `scope` are others.
+  static std::uint64_t fingerprint(Bytes octets, std::uint64_t scope) {
+    std::uint64_t print = mix(scope + 1, octets.size() + kOdd);
+    for (; octets.size() >= 8; octets = octets.subspan(8)) {
+      print = mix(print, load_be64(octets.data()));
+    }
+    std::uint64_t rest = 0;
+    for (const std::uint8_t octet : octets) rest = rest << 8 | octet;
+    return mix(mix(print, rest), kOdd);
+  }
+
+  // Whether this was seen before; seen it is from now on.
+  bool again(std::uint64_t print) {
     std::uint64_t& place = prints_[print >> shift_];
     if (place == print) return true;
     place = print;
@@ -30,15 +39,6 @@ class RecentlySeen {
   static std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
     const std::uint64_t x = (a ^ b) * kOdd;
     return x ^ (x >> 29);
-  }
-  static std::uint64_t fingerprint(Bytes octets, std::uint64_t scope) {
-    std::uint64_t print = mix(scope + 1, octets.size() + kOdd);
-    for (; octets.size() >= 8; octets = octets.subspan(8)) {
-      print = mix(print, load_be64(octets.data()));
-    }
-    std::uint64_t rest = 0;
-    for (const std::uint8_t octet : octets) rest = rest << 8 | octet;
-    return mix(mix(print, rest), kOdd);
   }
 
   unsigned shift_;

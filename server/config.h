@@ -41,6 +41,12 @@ struct NtsKeConfig {
   bool operator==(const NtsKeConfig&) const = default;
 };
 
+struct CryptoConfig {
+  crypto::Implementation implementation = crypto::Implementation::kAuto;
+
+  bool operator==(const CryptoConfig&) const = default;
+};
+
 struct KeysConfig {
   std::string file;  // empty: in memory only, cookies do not survive a restart
   std::chrono::nanoseconds rotation{};
@@ -98,6 +104,7 @@ struct LogConfig {
 struct Config {
   NtpConfig ntp;
   NtsKeConfig nts_ke;
+  CryptoConfig crypto;
   KeysConfig keys;
   AccessConfig access;
   RateLimitConfig rate_limit;

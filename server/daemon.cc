@@ -109,7 +109,8 @@ struct Daemon::Impl {
     const ShardOptions options{
         config.ntp.listen,
         config.ntp.io,
-        {config.ntp.symmetric_active, config.ntp.require_nts, rate_limits(config.rate_limit)}};
+        {config.ntp.symmetric_active, config.ntp.require_nts, rate_limits(config.rate_limit)},
+        config.crypto.implementation};
     for (const net::Endpoint& local : config.ntp.listen) {
       or_throw(net::require_udp_port_free(local));
     }
@@ -122,8 +123,8 @@ struct Daemon::Impl {
   void make_ke_service() {
     tls = std::make_unique<Published<TlsContext>>(
         or_throw(TlsContext::make(config.nts_ke.certificate, config.nts_ke.private_key)));
-    ke_service =
-        std::make_unique<KeService>(config.nts_ke, ke_policy(config), *tls, key_store->keys());
+    ke_service = std::make_unique<KeService>(config.nts_ke, ke_policy(config), *tls,
+                                             key_store->keys(), config.crypto.implementation);
   }
 
   void make_admin() {
@@ -209,6 +210,7 @@ struct Daemon::Impl {
     spdlog::info("timeballd {} serves NTP on {} ({} shards)", TIMEBALL_VERSION,
                  list(config.ntp.listen), shards.size());
     if (ke_service) spdlog::info("NTS-KE on {}", list(config.nts_ke.listen));
+    spdlog::info("AEAD by {}", crypto::choose(config.crypto.implementation).name);
     if (admin) spdlog::info("metrics on http://{}/metrics", admin->local().to_string());
     const ClockState now = clock.state().load();
     if (!now.synchronised()) {

@@ -48,10 +48,12 @@ struct KeService::Impl {
 };
 
 KeService::KeService(const NtsKeConfig& config, const nts::KePolicy& policy,
-                     const Published<TlsContext>& tls, const Published<nts::KeyRing>& keys)
+                     const Published<TlsContext>& tls, const Published<nts::KeyRing>& keys,
+                     crypto::Implementation implementation)
     : impl_(new Impl{{config,
                       policy_of_family(policy, true),
                       policy_of_family(policy, false),
+                      implementation,
                       tls,
                       keys,
                       {config.max_connections, config.max_connections_per_address}},

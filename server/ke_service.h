@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "common/base/published.h"
+#include "common/crypto/aead.h"
 #include "common/net/address.h"
 #include "common/nts/ke_negotiation.h"
 #include "common/nts/key_ring.h"
@@ -76,7 +77,8 @@ class KeService {
   // tls and keys must outlive the service and never hold null; what they hold may change at any
   // time.
   KeService(const NtsKeConfig& config, const nts::KePolicy& policy,
-            const Published<TlsContext>& tls, const Published<nts::KeyRing>& keys);
+            const Published<TlsContext>& tls, const Published<nts::KeyRing>& keys,
+            crypto::Implementation implementation = crypto::Implementation::kAuto);
   // Stops.
   ~KeService();
 

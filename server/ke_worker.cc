@@ -54,7 +54,11 @@ std::runtime_error cannot_listen(const net::Endpoint& endpoint, const error_code
 }  // namespace
 
 KeWorker::KeWorker(KeShared& shared)
-    : shared_(shared), tls_(shared.tls), keys_(shared.keys), random_(crypto::seeded_generator()) {}
+    : shared_(shared),
+      tls_(shared.tls),
+      keys_(shared.keys),
+      engine_(shared.implementation),
+      random_(crypto::seeded_generator()) {}
 
 void require_tcp_port_free(const net::Endpoint& endpoint) {
   if (endpoint.port == 0) return;

@@ -38,6 +38,7 @@ struct KeShared {
   const NtsKeConfig config;
   const nts::KePolicy policy_v4;
   const nts::KePolicy policy_v6;
+  const crypto::Implementation implementation;
   const Published<TlsContext>& tls;
   const Published<nts::KeyRing>& keys;
   KeConnections connections;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "server/settings_toml.h"
+
 namespace timeball::server {
 namespace {
 
@@ -92,6 +94,16 @@ void check_nts_ke(Draft& draft) {
   }
 }
 
+void check_crypto(Draft& draft) {
+  if (crypto::available(draft.loaded.config.crypto.implementation)) return;
+  std::string choices;
+  for (const auto& [implementation, name] : crypto::implementations()) {
+    if (!crypto::available(implementation)) continue;
+    choices += (choices.empty() ? "" : ", ") + quote_toml(name);
+  }
+  draft.error("crypto.implementation", "this CPU lacks the instructions; write one of " + choices);
+}
+
 void check_keys(Draft& draft) {
   if (!draft.loaded.config.keys.file.empty()) return;
   draft.warning("keys.file",
@@ -147,6 +159,7 @@ void check_admin(Draft& draft) {
 void check_combinations(Draft& draft) {
   check_ntp(draft);
   check_nts_ke(draft);
+  check_crypto(draft);
   check_keys(draft);
   check_access(draft);
   check_refclocks(draft);

@@ -361,7 +361,18 @@ void add_nts_ke_protocol(std::vector<Setting>& rows) {
                       "NTS-KE connections open at once from one IPv4 address or IPv6 /64"}));
 }
 
+Choice<crypto::Implementation> implementation_choice() {
+  Choice<crypto::Implementation> choice;
+  for (const auto& [implementation, name] : crypto::implementations()) {
+    choice.names.emplace_back(name, implementation);
+  }
+  return choice;
+}
+
 void add_keys_and_access(std::vector<Setting>& rows) {
+  rows.push_back(row(&Config::crypto, &CryptoConfig::implementation, implementation_choice(),
+                     {"crypto.implementation", R"("auto")", "", kRestart,
+                      "how AEAD is computed; auto: the fastest that this CPU has"}));
   rows.push_back(row(&Config::keys, &KeysConfig::file, Path{},
                      {"keys.file", R"("/var/lib/timeball/master-keys")", "", kRestart,
                       "where the master keys are kept (mode 0600); empty: in memory only, so that "

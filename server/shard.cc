@@ -39,7 +39,7 @@ struct Shard::Impl {
         keys(publications.keys),
         access(publications.access),
         random(crypto::seeded_generator()),
-        responder(options.responder, crypto::Engine(), random) {
+        responder(options.responder, crypto::Engine(options.crypto), random) {
     for (const net::Endpoint& local : options.listen) {
       const auto socket = net::open_udp_socket(local);
       if (!socket) throw std::runtime_error(socket.error().message);

@@ -15,6 +15,7 @@
 #include "common/base/counter.h"
 #include "common/base/published.h"
 #include "common/base/seqlock.h"
+#include "common/crypto/aead.h"
 #include "common/net/address.h"
 #include "common/net/udp_batch.h"
 #include "common/nts/key_ring.h"
@@ -36,6 +37,7 @@ struct ShardOptions {
   std::vector<net::Endpoint> listen;
   net::IoBackend io = net::IoBackend::kAuto;
   ResponderOptions responder;
+  crypto::Implementation crypto = crypto::Implementation::kAuto;
 };
 
 // Single-writer totals since the start; the shard writes, anybody reads.

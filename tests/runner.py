@@ -167,7 +167,10 @@ def e2e(_options):
 
 
 def release(_options):
-    build("build")
+    """Assertions off, full optimisation: other machine code, the kernels of common/crypto above all."""
+    if build("build"):
+        meson_test("release", "build")
+        step("instruction budgets", [PYTHON, "tests/budget.py"])
 
 
 def interop(_options):

@@ -54,19 +54,8 @@ struct Cpu {
 #endif
 };
 
-// The fastest available for kAuto; what was asked for otherwise.
-Implementation chosen(Implementation asked) {
-  if (!available(asked)) {
-    const auto* const name =
-        std::find_if(kImplementations.begin(), kImplementations.end(),
-                     [asked](const ImplementationName& i) { return i.implementation == asked; });
-    throw std::runtime_error("this CPU cannot run the implementation \"" + std::string(name->name) +
-                             "\" of the cryptography: use \"auto\"");
-  }
-  if (asked != Implementation::kAuto) return asked;
-  return std::find_if(kImplementations.rbegin(), kImplementations.rend(),
-                      [](const auto& i) { return available(i.implementation); })
-      ->implementation;
+const ImplementationName& entry(Implementation implementation) {
+  return *std::ranges::find(kImplementations, implementation, &ImplementationName::implementation);
 }
 
 // From wide to narrow; none: the portable row.
@@ -129,6 +118,17 @@ bool available(Implementation implementation) {
   return false;
 }
 
+const ImplementationName& choose(Implementation asked) {
+  if (!available(asked)) {
+    throw std::runtime_error("this CPU cannot run the implementation \"" +
+                             std::string(entry(asked).name) +
+                             "\" of the cryptography: use \"auto\"");
+  }
+  if (asked != Implementation::kAuto) return entry(asked);
+  return *std::find_if(kImplementations.rbegin(), kImplementations.rend(),
+                       [](const auto& i) { return available(i.implementation); });
+}
+
 // In the table's order.
 struct Engine::Rows {
   explicit Rows(Implementation implementation) {
@@ -140,7 +140,7 @@ struct Engine::Rows {
 };
 
 Engine::Engine(Implementation implementation)
-    : rows_(std::make_unique<Rows>(chosen(implementation))) {}
+    : rows_(std::make_unique<Rows>(choose(implementation).implementation)) {}
 Engine::~Engine() = default;
 Engine::Engine(Engine&&) noexcept = default;
 Engine& Engine::operator=(Engine&&) noexcept = default;

@@ -96,6 +96,9 @@ struct ImplementationName {
 std::span<const ImplementationName> implementations();
 // Whether this CPU, and its operating system, can run it.
 bool available(Implementation implementation);
+// The fastest available for kAuto; what was asked for otherwise. Throws std::runtime_error when
+// this CPU lacks it.
+const ImplementationName& choose(Implementation asked);
 
 // The rows one thread works with. Throws std::runtime_error when OpenSSL lacks a primitive, or the
 // CPU the implementation.

@@ -370,6 +370,10 @@ class Daemon:
 # --- Faults from inside ----------------------------------------------------------------------------
 
 
+# The shim makes OpenSSL fail: so that the daemon's own kernels do not do its work.
+ALL_BY_OPENSSL = {"crypto.implementation": "portable"}
+
+
 class Shim:
     """Preloads shim.c into a daemon: a clock that is stepped, an OpenSSL that fails."""
 

@@ -41,7 +41,7 @@ def test_line_29_internal_failure_gives_error_2(start, shim):
 
 def test_line_29_cookies_that_cannot_be_made_give_error_2(start, shim):
     """Every AES call of ours fails: the keys are exported, but no cookie can be sealed."""
-    with start({"nts_ke.threads": 1}, environment=shim.environment()) as d:
+    with start({"nts_ke.threads": 1, **daemons.ALL_BY_OPENSSL}, environment=shim.environment()) as d:
         d.associate()
         shim.set(fail_encrypt_one_in=1)
         for _ in range(3):
@@ -53,7 +53,7 @@ def test_line_29_cookies_that_cannot_be_made_give_error_2(start, shim):
 
 def test_line_29_a_generator_that_fails_gives_error_2(start, shim):
     """Nonces are drawn from a store that lasts some thirty responses: so many, and it must be filled again."""
-    with start({"nts_ke.threads": 1}, environment=shim.environment()) as d:
+    with start({"nts_ke.threads": 1, **daemons.ALL_BY_OPENSSL}, environment=shim.environment()) as d:
         d.associate()
         shim.set(fail_encrypt_one_in=1)
         for _ in range(40):

@@ -268,7 +268,7 @@ def test_cookie_length_is_one_for_ever(start):
 
 def test_library_failure_never_spoils_a_reply(start, shim):
     """One AES call in so many fails: each reply is right, a NAK or absent, and service comes back."""
-    with start({"ntp.shards": 1}, environment=shim.environment()) as d, d.ntp() as s:
+    with start({"ntp.shards": 1, **daemons.ALL_BY_OPENSSL}, environment=shim.environment()) as d, d.ntp() as s:
         associations = [d.associate(aead) for aead in nts.AEADS]
         for one_in, at_once in ((2, 25), (7, 25), (13, 1), (31, 1), (53, 1)):
             shim.set(fail_encrypt_one_in=one_in)

@@ -93,7 +93,8 @@ const Bad kNames[] = {
      {"t.toml:2: unknown section \"nts-ke\"; did you mean [nts_ke]?"}},
     {"InventedSection",
      "[metrics]\nport = 3\n",
-     {"t.toml:1: unknown section \"metrics\"; there are ntp, nts_ke, keys, access, rate_limit, "
+     {"t.toml:1: unknown section \"metrics\"; there are ntp, nts_ke, crypto, keys, access, "
+      "rate_limit, "
       "refclock, admin, log"}},
     {"KeyOutsideEverySection",
      "shards = 4\n",

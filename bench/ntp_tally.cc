@@ -10,7 +10,7 @@ constexpr std::array<NtpEventRow, kNtpEvents> kRows = {{
     {"sent_garbage", "random octets"},
     {"verified", "NTS replies whose authenticator was verified"},
     {"not_verified",
-     "NTS replies of which all but the authenticator's tag was checked: see --verify-all"},
+     "NTS replies of which all but the authenticator's tag was checked: see --check-all-up-to"},
     {"unsynchronised", "replies in order from a server that has no time to give"},
     {"lost", "no reply within the timeout", true},
     {"late", "replies after the timeout, counted as lost already"},

@@ -1,6 +1,7 @@
 // ntsload: the load generator for NTS servers, ours or another's.
 //
 //   ntsload ke HOST     TLS 1.3 handshakes with NTS-KE
+//   ntsload ntp HOST    NTP requests, with NTS or without
 
 #include <sys/resource.h>
 
@@ -85,6 +86,7 @@ int ntsload_main(int argc, char** argv) {
   CommonOptions options;
   std::vector<std::unique_ptr<LoadCommand>> commands;
   commands.push_back(make_ke_command());
+  commands.push_back(make_ntp_command());
   for (const auto& command : commands) {
     CLI::App* sub =
         app.add_subcommand(std::string(command->name()), std::string(command->summary()));

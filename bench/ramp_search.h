@@ -6,6 +6,9 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <string_view>
+
+#include "common/base/error.h"
 
 namespace timeball::bench {
 
@@ -16,6 +19,9 @@ struct RampLimits {
   double precision = 1.05;  // > 1: ends when the loser is at most this much above the best
 };
 
+// "1000-200000" or "1000-200000x1.3": from, to and the factor. The error says what is wrong.
+Result<RampLimits> parse_ramp(std::string_view text);
+
 class RampSearch {
  public:
   explicit RampSearch(const RampLimits& limits) : limits_(limits), rate_(limits.from) {}
@@ -23,7 +29,7 @@ class RampSearch {
   // To be tried now; nothing when the search is over.
   std::optional<double> next() const { return over_ ? std::nullopt : std::optional(rate_); }
   // The highest rate that lost nothing, as far as known.
-  std::optional<double> best() const { return best_; }
+  std::optional<double> best() const { return best_ > 0 ? std::optional(best_) : std::nullopt; }
 
   // What became of the rate next() gave.
   void report(bool lost) {
@@ -38,20 +44,19 @@ class RampSearch {
 
  private:
   void choose() {
-    if (!loser_) {
+    if (loser_ == 0) {
       over_ = rate_ >= limits_.to;
       rate_ = std::min(rate_ * limits_.factor, limits_.to);
-    } else if (!best_ || *loser_ <= *best_ * limits_.precision) {
-      over_ = true;
     } else {
-      rate_ = std::sqrt(*best_ * *loser_);
+      over_ = loser_ <= best_ * limits_.precision || best_ == 0;
+      rate_ = std::sqrt(best_ * loser_);
     }
   }
 
   RampLimits limits_;
   double rate_;
-  std::optional<double> best_;
-  std::optional<double> loser_;
+  double best_ = 0;   // 0: none yet
+  double loser_ = 0;  // the lowest that lost twice; 0: none yet
   bool doubted_ = false;
   bool over_ = false;
 };

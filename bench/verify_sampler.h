@@ -20,8 +20,9 @@ class VerifySampler {
 
   // Before a batch.
   void advance(SteadyTime now) {
+    if (last_ == SteadyTime{}) last_ = now;
     const double seconds = std::chrono::duration<double>(now - last_).count();
-    room_ = std::min(room_ + seconds * limits_.all_up_to, most());
+    room_ = std::min(room_ + seconds * limits_.all_up_to, kBatch + limits_.all_up_to);
     last_ = now;
   }
   // Whether to verify the next reply.
@@ -34,11 +35,10 @@ class VerifySampler {
   }
 
  private:
-  // What may be made up for after a lull: 10 ms, and a batch.
-  double most() const { return 64 + limits_.all_up_to / 100; }
+  static constexpr double kBatch = 64;
 
   VerifyLimits limits_;
-  double room_ = most();
+  double room_ = kBatch;  // what comes late may be made up for within a second
   SteadyTime last_;
   std::uint32_t skipped_ = 0;
 };

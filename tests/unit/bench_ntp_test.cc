@@ -5,10 +5,12 @@
 #include <set>
 
 #include "bench/arrival_schedule.h"
+#include "bench/cookie_jar.h"
 #include "bench/outstanding.h"
 #include "bench/ramp_search.h"
 #include "bench/recently_seen.h"
 #include "bench/request_mix.h"
+#include "bench/source_addresses.h"
 #include "bench/verify_sampler.h"
 
 namespace timeball::bench {
@@ -229,6 +231,77 @@ TEST(RampSearch, OneLossIsForgivenWhenItDoesNotComeAgain) {
   EXPECT_EQ(search.best(), 1300);
 }
 
+TEST(RampLimits, AreReadFromOneWord) {
+  const auto limits = parse_ramp("1000-200000x1.5");
+  ASSERT_TRUE(limits) << limits.error().message;
+  EXPECT_EQ(limits->from, 1000);
+  EXPECT_EQ(limits->to, 200'000);
+  EXPECT_EQ(limits->factor, 1.5);
+  EXPECT_EQ(parse_ramp("1e3-1e5")->factor, 1.3);
+  EXPECT_EQ(parse_ramp("7-7")->to, 7);
+}
+
+TEST(RampLimits, WhatIsNoRampIsRefusedInOneLine) {
+  for (const char* text : {"", "1000", "1000-", "-1000", "0-10", "10-9", "1-2x", "1-2x1", "1-2x0.9",
+                           "1x2-3", "a-b", "1-inf", "nan-2", "1-2x1.3 "}) {
+    const auto limits = parse_ramp(text);
+    ASSERT_FALSE(limits) << text;
+    EXPECT_NE(limits.error().message.find("--ramp"), std::string::npos);
+  }
+}
+
+// Source addresses.
+
+std::vector<std::string> addresses(const char* network, unsigned index, unsigned threads,
+                                   int count) {
+  SourceAddresses sources(*net::IpPrefix::parse(network), index, threads);
+  std::vector<std::string> all;
+  for (int i = 0; i < count; ++i) all.push_back(sources.next().to_string());
+  return all;
+}
+
+TEST(SourceAddresses, GoRoundTheNetworkWithoutItsEnds) {
+  EXPECT_EQ(addresses("192.0.2.0/30", 0, 1, 3),
+            (std::vector<std::string>{"192.0.2.1", "192.0.2.2", "192.0.2.1"}));
+  EXPECT_EQ(addresses("192.0.2.8/31", 0, 1, 2),
+            (std::vector<std::string>{"192.0.2.8", "192.0.2.9"}));
+  EXPECT_EQ(addresses("192.0.2.8/32", 0, 1, 2),
+            (std::vector<std::string>{"192.0.2.8", "192.0.2.8"}));
+  EXPECT_EQ(addresses("2001:db8::/64", 0, 1, 2),
+            (std::vector<std::string>{"2001:db8::1", "2001:db8::2"}));
+}
+
+TEST(SourceAddresses, ThreadsBeginApart) {
+  EXPECT_EQ(addresses("172.18.0.0/16", 0, 2, 1), std::vector<std::string>{"172.18.0.1"});
+  EXPECT_EQ(addresses("172.18.0.0/16", 1, 2, 1), std::vector<std::string>{"172.18.128.0"});
+}
+
+// Cookies.
+
+using Jar = std::deque<std::vector<std::uint8_t>>;
+
+TEST(CookieJar, FaithfulSpendsEachOnceAndTakesNewOnes) {
+  CookieJar jar(Jar{{1}, {2}}, false);
+  EXPECT_EQ(jar.room(), 6U);
+  EXPECT_EQ(jar.take().octets, std::vector<std::uint8_t>{1});
+  const std::vector<std::uint8_t> third = {3};
+  jar.put(third, 99);
+  EXPECT_EQ(jar.take().octets, std::vector<std::uint8_t>{2});
+  EXPECT_EQ(jar.take().print, 99U);
+  EXPECT_TRUE(jar.empty());
+  for (std::uint8_t i = 0; i < 20; ++i) jar.put(std::vector{i}, i);
+  EXPECT_EQ(jar.room(), 0U);
+  for (std::uint8_t i = 0; i < 8; ++i) EXPECT_EQ(jar.take().octets, std::vector{i});
+  EXPECT_TRUE(jar.empty());
+}
+
+TEST(CookieJar, ReusedOnesGoRound) {
+  CookieJar jar(Jar{{1}, {2}, {3}}, true);
+  for (std::uint8_t i = 0; i < 9; ++i) {
+    EXPECT_EQ(jar.take().octets, std::vector<std::uint8_t>{static_cast<std::uint8_t>(i % 3 + 1)});
+  }
+}
+
 // What was seen.
 
 std::array<std::uint8_t, 20> octets(std::uint64_t number) {
@@ -285,6 +358,16 @@ TEST(VerifySampler, TakesAllUpToItsRate) {
     sampler.advance(kStart + i * 1ms);
     ASSERT_EQ(verified(sampler, 100), 100);
   }
+}
+
+TEST(VerifySampler, ALullIsMadeUpForWithinASecond) {
+  VerifySampler sampler({.all_up_to = 100'000, .then_one_in = 16});
+  sampler.advance(kStart);
+  EXPECT_LT(verified(sampler, 50'000), 5000);
+  sampler.advance(kStart + 500ms);
+  EXPECT_EQ(verified(sampler, 50'000), 50'000);
+  sampler.advance(kStart + 1h);
+  EXPECT_NEAR(verified(sampler, 200'000), 100'000 + 100'000 / 16, 100);
 }
 
 TEST(VerifySampler, TakesASampleOfWhatIsBeyond) {

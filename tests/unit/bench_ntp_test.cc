@@ -354,7 +354,9 @@ int verified(VerifySampler& sampler, int replies) {
 
 TEST(VerifySampler, TakesAllUpToItsRate) {
   VerifySampler sampler({.all_up_to = 100'000, .then_one_in = 16});
-  for (int i = 0; i < 1000; ++i) {
+  sampler.advance(kStart);
+  EXPECT_EQ(verified(sampler, 64), 64);  // a first batch too
+  for (int i = 1; i <= 1000; ++i) {
     sampler.advance(kStart + i * 1ms);
     ASSERT_EQ(verified(sampler, 100), 100);
   }

@@ -10,6 +10,7 @@
 namespace timeball::bench {
 namespace {
 
+constexpr const char* kRun = "Common options";
 constexpr const char* kLimits = "Limits";
 constexpr const char* kReports = "Reports";
 constexpr const char* kKe = "TLS and NTS-KE";
@@ -53,20 +54,19 @@ void add_ke_options(CLI::App& command, KeClientOptions& ke) {
       ->type_name("FILE")
       ->group(kKe);
   add_duration(
-      command, "--timeout", std::chrono::milliseconds(1), [&ke](Duration d) { ke.timeout = d; },
-      "How long one NTS-KE exchange may take, TCP and TLS included. Default: 5s")
-      ->group(kKe);
+      command, "--timeout", kKe, std::chrono::milliseconds(1), ke.timeout,
+      [&ke](Duration d) { ke.timeout = d; },
+      "How long one NTS-KE exchange may take, TCP and TLS included");
 }
 
 void add_limits(CLI::App& command, LoadLimits& limits) {
   add_share(
-      command, "--fail-loss", [&limits](double share) { limits.loss = share; },
-      "Exit with status 4 when a larger share than this of what was begun is not done")
-      ->group(kLimits);
+      command, "--fail-loss", kLimits, [&limits](double share) { limits.loss = share; },
+      "Exit with status 4 when a larger share than this of what was begun is not done");
   add_duration(
-      command, "--fail-p99", Duration(1), [&limits](Duration d) { limits.p99 = d; },
-      "Exit with status 4 when the 99th percentile of the latency is longer than this")
-      ->group(kLimits);
+      command, "--fail-p99", kLimits, Duration(1), std::nullopt,
+      [&limits](Duration d) { limits.p99 = d; },
+      "Exit with status 4 when the 99th percentile of the latency is longer than this");
 }
 
 void add_reports(CLI::App& command, CommonOptions& options) {
@@ -90,39 +90,34 @@ void add_reports(CLI::App& command, CommonOptions& options) {
 
 }  // namespace
 
-CLI::Option* add_duration(CLI::App& command, const std::string& name, Duration least,
+CLI::Option* add_duration(CLI::App& command, const std::string& name, const std::string& group,
+                          Duration least, std::optional<Duration> otherwise,
                           std::function<void(Duration)> store, const std::string& help) {
-  return command
-      .add_option_function<std::string>(
-          name,
-          [=](const std::string& text) {
-            const auto duration = parse_duration(text);
-            if (!duration || *duration < least) {
-              throw CLI::ValidationError(name, "\"" + text + "\" is not a duration of at least " +
-                                                   print_duration(least) +
-                                                   "; write a number with a unit: 10s, 250ms");
-            }
-            store(*duration);
-          },
-          help)
-      ->type_name("TIME");
+  const auto read = [=](const std::string& text) {
+    const auto duration = parse_duration(text);
+    if (!duration || *duration < least)
+      throw CLI::ValidationError(name, "\"" + text + "\" is not a duration of at least " +
+                                           print_duration(least) +
+                                           "; write a number with a unit: 10s, 250ms");
+    store(*duration);
+  };
+  CLI::Option* option = command.add_option_function<std::string>(name, read, help);
+  if (otherwise) option->default_str(print_duration(*otherwise));
+  return option->type_name("TIME")->group(group);
 }
 
-CLI::Option* add_share(CLI::App& command, const std::string& name,
+CLI::Option* add_share(CLI::App& command, const std::string& name, const std::string& group,
                        std::function<void(double)> store, const std::string& help) {
-  return command
-      .add_option_function<std::string>(
-          name,
-          [=](const std::string& text) {
-            const auto share = parse_share(text);
-            if (!share) {
-              throw CLI::ValidationError(
-                  name, "\"" + text + "\" is not a share from 0 to 1; write 0.1% or 0.001");
-            }
-            store(*share);
-          },
-          help)
-      ->type_name("SHARE");
+  const auto read = [=](const std::string& text) {
+    const auto share = parse_share(text);
+    if (!share)
+      throw CLI::ValidationError(
+          name, "\"" + text + "\" is not a share from 0 to 1; write 0.1% or 0.001");
+    store(*share);
+  };
+  return command.add_option_function<std::string>(name, read, help)
+      ->type_name("SHARE")
+      ->group(group);
 }
 
 void add_common_options(CLI::App& command, CommonOptions& options) {
@@ -130,23 +125,28 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
       .add_option("HOST", options.target,
                   "The server: a name or an address, IPv6 addresses in brackets when a port "
                   "follows")
-      ->required();
+      ->required()
+      ->group(kRun);
   add_duration(
-      command, "--duration", std::chrono::milliseconds(100),
-      [&options](Duration d) { options.duration = d; }, "How long to measure. Default: 10s");
+      command, "--duration", kRun, std::chrono::milliseconds(100), options.duration,
+      [&options](Duration d) { options.duration = d; }, "How long to measure");
   add_duration(
-      command, "--warm-up", Duration(0), [&options](Duration d) { options.warm_up = d; },
-      "Load before that, which is not counted. Default: 500ms");
+      command, "--warm-up", kRun, Duration(0), options.warm_up,
+      [&options](Duration d) { options.warm_up = d; }, "How long to load before that; not counted");
   command
       .add_option("--threads", options.threads,
                   "Threads of the load generator; they share the load, and each wants a CPU")
       ->check(CLI::Range(1u, usable_cpus()))
       ->type_name("N")
-      ->capture_default_str();
-  command.add_flag("--i-own-this-server", options.own_server,
-                   "Aim at a server that is not on this machine. Without it only loopback and the "
-                   "addresses of this machine's interfaces and network namespaces are taken, "
-                   "because a load can take a server away from its clients");
+      ->capture_default_str()
+      ->group(kRun);
+  command
+      .add_flag("--i-own-this-server", options.own_server,
+                "Aim at a server that is not on this machine. Without it only loopback and the "
+                "addresses of this machine's interfaces and network namespaces are taken, because "
+                "a load can take a server away from its clients")
+      ->group(kRun);
+  command.set_help_flag("--help", "Show this manual")->group(kRun);
   add_limits(command, options.limits);
   add_reports(command, options);
   add_ke_options(command, options.ke);

@@ -67,7 +67,8 @@ struct LoadReport {
 
   double rate() const { return seconds > 0 ? static_cast<double>(done) / seconds : 0; }
   double loss() const {
-    return started > 0 ? 1 - static_cast<double>(done) / static_cast<double>(started) : 0;
+    const auto begun = static_cast<double>(started);
+    return started > 0 ? (begun - static_cast<double>(done)) / begun : 0;
   }
 };
 

@@ -107,7 +107,7 @@ std::string_view NtpCommand::description() const {
          "latency that clients see. With --ramp the rate rises until replies are lost, and the "
          "highest loss-free rate is searched for; the rest of the report is that rate's.\n\n"
          "--source-net needs a network that is routed to this machine as a whole, best in a "
-         "network namespace of its own: ip route add local 172.18.0.0/16 dev lo.";
+         "network namespace of its own:\n\n  ip route add local 172.18.0.0/16 dev lo";
 }
 
 void NtpCommand::add_options(CLI::App& app) {
@@ -139,13 +139,12 @@ void NtpCommand::add_load_options(CLI::App& app) {
   rate->excludes(window)->excludes(ramp);
   window->excludes(ramp);
   add_duration(
-      app, "--step", 50ms, [this](Duration d) { options_.step = d; },
-      "How long each rate of a ramp is held. Default: 1s")
-      ->group(kLoad);
+      app, "--step", kLoad, 50ms, options_.step, [this](Duration d) { options_.step = d; },
+      "How long each rate of a ramp is held");
   add_share(
-      app, "--ramp-loss", [this](double share) { options_.ramp_loss = share; },
-      "A rate at which no larger share than this is lost counts as loss-free. Default: 0.1%")
-      ->group(kLoad);
+      app, "--ramp-loss", kLoad, [this](double share) { options_.ramp_loss = share; },
+      "A rate at which no larger share than this is lost counts as loss-free")
+      ->default_str("0.1%");
   add_parsed(app, "--source-net", options_.gun.source_net, net::IpPrefix::parse,
              "Send from every address of this network in turn")
       ->type_name("PREFIX")
@@ -190,9 +189,9 @@ void NtpCommand::add_request_options(CLI::App& app) {
 
 void NtpCommand::add_check_options(CLI::App& app) {
   add_duration(
-      app, "--reply-timeout", 1ms, [this](Duration d) { options_.gun.timeout = d; },
-      "A request without a reply for so long is lost. Default: 1s")
-      ->group(kChecks);
+      app, "--reply-timeout", kChecks, 1ms, options_.gun.timeout,
+      [this](Duration d) { options_.gun.timeout = d; },
+      "A request without a reply for so long is lost");
   app.add_option("--check-all-up-to", options_.gun.verify.all_up_to,
                  "Verify the authenticator of every reply up to so many a second")
       ->check(CLI::Range(0.0, kMaxRate))

@@ -6,16 +6,17 @@
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <fstream>
-#include <memory>
-#include <vector>
+#include <string>
 
 #include "bench/load_command.h"
+#include "bench/load_manual.h"
 #include "bench/report_writers.h"
 
 namespace timeball::bench {
@@ -79,19 +80,29 @@ int run(LoadCommand& command, const CommonOptions& options) {
   return report->limits_passed.empty() ? kFine : kLimitPassed;
 }
 
+LoadCommands all_commands() {
+  LoadCommands commands;
+  commands.push_back(make_ke_command());
+  commands.push_back(make_ntp_command());
+  return commands;
+}
+
 int ntsload_main(int argc, char** argv) {
-  CLI::App app("ntsload: the load generator for NTS servers", "ntsload");
+  CLI::App app("", "ntsload");
   app.set_version_flag("--version", "ntsload " TIMEBALL_VERSION);
   app.require_subcommand(1);
   CommonOptions options;
-  std::vector<std::unique_ptr<LoadCommand>> commands;
-  commands.push_back(make_ke_command());
-  commands.push_back(make_ntp_command());
+  const LoadCommands commands = all_commands();
+  app.formatter_fn([&](auto&&...) { return as_text(manual_of(app, commands)); });
+  app.add_flag_callback("--man", [&] {
+    std::fputs(as_roff(manual_of(app, commands)).c_str(), stdout);
+    throw CLI::Success();
+  });
   for (const auto& command : commands) {
-    CLI::App* sub =
-        app.add_subcommand(std::string(command->name()), std::string(command->summary()));
-    add_common_options(*sub, options);
+    CLI::App* sub = app.add_subcommand(std::string(command->name()));
+    sub->formatter_fn([&, sub](auto&&...) { return as_text(manual_of(*sub, *command)); });
     command->add_options(*sub);
+    add_common_options(*sub, options);
   }
   try {
     app.parse(argc, argv);
@@ -99,10 +110,10 @@ int ntsload_main(int argc, char** argv) {
     return app.exit(e) == 0 ? kFine : kUsage;
   }
   std::signal(SIGPIPE, SIG_IGN);
-  for (const auto& command : commands) {
-    if (app.got_subcommand(std::string(command->name()))) return run(*command, options);
-  }
-  return kUsage;
+  const std::string chosen = app.get_subcommands().front()->get_name();
+  const auto command = std::find_if(commands.begin(), commands.end(),
+                                    [&](const auto& c) { return c->name() == chosen; });
+  return run(**command, options);
 }
 
 }  // namespace

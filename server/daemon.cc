@@ -106,16 +106,19 @@ struct Daemon::Impl {
 
   void make_shards() {
     const Publications publications{clock.state(), key_store->keys(), access};
-    const ShardOptions options{
+    ShardOptions options{
         config.ntp.listen,
         config.ntp.io,
         {config.ntp.symmetric_active, config.ntp.require_nts, rate_limits(config.rate_limit)},
-        config.crypto.implementation};
+        config.crypto.implementation,
+        std::nullopt};
     for (const net::Endpoint& local : config.ntp.listen) {
       or_throw(net::require_udp_port_free(local));
     }
     const unsigned count = config.ntp.shards != 0 ? config.ntp.shards : usable_cpus();
+    const bool pinned = count <= usable_cpus();
     for (unsigned i = 0; i < count; ++i) {
+      if (pinned) options.cpu = usable_cpu(i);
       shards.push_back(std::make_unique<Shard>(options, publications));
     }
   }

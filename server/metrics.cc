@@ -46,6 +46,21 @@ void add(Series& series, double value, std::vector<ClientMetric::Label> labels =
   series.push_back(std::move(metric));
 }
 
+// One more count than bounds; the last bucket has none.
+template <class Bounds, class Counts>
+void add_histogram(Series& series, const Bounds& bounds, const Counts& counts,
+                   std::chrono::nanoseconds sum) {
+  ClientMetric metric;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    metric.histogram.sample_count += counts[i];
+    const double bound = i < bounds.size() ? seconds(std::chrono::nanoseconds(bounds[i]))
+                                           : std::numeric_limits<double>::infinity();
+    metric.histogram.bucket.push_back({metric.histogram.sample_count, bound});
+  }
+  metric.histogram.sample_sum = seconds(sum);
+  series.push_back(std::move(metric));
+}
+
 // ---- Shards.
 
 template <Counter ShardCounters::*member>
@@ -74,6 +89,25 @@ void requests(const Snapshot& snapshot, Series& series) {
   }
 }
 
+void t3_to_wire(const Snapshot& snapshot, Series& series) {
+  if (snapshot.shards.empty()) return;
+  std::array<std::uint64_t, T3ToWire::kBounds_ns.size() + 1> counts{};
+  Duration sum{};
+  for (const ShardCounters* shard : snapshot.shards) {
+    const T3ToWire& of = shard->t3_to_wire;
+    for (std::size_t i = 0; i < counts.size(); ++i) counts[i] += of.counts[i].value();
+    sum += Duration(static_cast<std::int64_t>(of.sum_ns.value()));
+  }
+  add_histogram(series, T3ToWire::kBounds_ns, counts, sum);
+}
+
+void t3_compensation(const Snapshot& snapshot, Series& series) {
+  for (std::size_t i = 0; i < snapshot.shards.size(); ++i) {
+    const auto ns = static_cast<std::int64_t>(snapshot.shards[i]->t3_compensation_ns.value());
+    add(series, seconds(Duration(ns)), {{"shard", std::to_string(i)}});
+  }
+}
+
 // ---- NTS-KE.
 
 void ke_connections(const Snapshot& snapshot, Series& series) {
@@ -87,15 +121,7 @@ void ke_connections(const Snapshot& snapshot, Series& series) {
 void ke_handshakes(const Snapshot& snapshot, Series& series) {
   if (!snapshot.nts_ke) return;
   const KeHandshakeTimes& times = snapshot.nts_ke->handshakes;
-  ClientMetric metric;
-  for (std::size_t i = 0; i < times.counts.size(); ++i) {
-    metric.histogram.sample_count += times.counts[i];
-    const double bound = i < times.kBounds.size() ? seconds(times.kBounds[i])
-                                                  : std::numeric_limits<double>::infinity();
-    metric.histogram.bucket.push_back({metric.histogram.sample_count, bound});
-  }
-  metric.histogram.sample_sum = seconds(times.sum);
-  series.push_back(std::move(metric));
+  add_histogram(series, times.kBounds, times.counts, times.sum);
 }
 
 // ---- One value of a sample that may be missing.
@@ -148,6 +174,13 @@ constexpr Metric kMetrics[] = {
     {"timeball_receive_timestamps_missing_total", kCounter, "",
      "Datagrams without the kernel's receive timestamp, whose T2 was read late",
      &sum_of_shards<&ShardCounters::without_kernel_timestamp>},
+    {"timeball_t3_to_wire_seconds", kHistogram, "le",
+     "Time from T3 to the kernel's transmit timestamp, of a sample of the replies; negative: the "
+     "reply left before its T3",
+     &t3_to_wire},
+    {"timeball_t3_compensation_seconds", kGauge, "shard",
+     "How far T3 was set ahead of the clock reading, for when the reply leaves, in the last sample",
+     &t3_compensation},
 
     {"timeball_nts_ke_connections_total", kCounter, "outcome",
      "NTS-KE connections by how they ended", &ke_connections},

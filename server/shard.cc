@@ -6,17 +6,18 @@
 #include <stdexcept>
 #include <thread>
 
+#include "common/base/cpus.h"
 #include "common/crypto/entropy.h"
 #include "server/clocks.h"
+#include "server/transmit_delay.h"
 
 namespace timeball::server {
 namespace {
 
 namespace asio = boost::asio;
 
-// How many replies share one reading of the clock. A send takes microseconds, so the last of a
-// large group would leave long after its T3: batching must not cost accuracy.
-constexpr std::size_t kStampGroup = 4;
+// Datagrams stamped, sealed and sent together.
+constexpr std::size_t kGroup = TransmitDelay::kMaxGroup;
 
 // Batches taken from one socket before the others get their turn.
 constexpr int kMaxRounds = 8;
@@ -24,6 +25,15 @@ constexpr int kMaxRounds = 8;
 }  // namespace
 
 struct Shard::Impl {
+  // A reply whose transmit time was asked for.
+  struct Sample {
+    std::size_t group = 0;  // how many replies
+    std::size_t position = 0;
+    KernelTime read_at;
+    KernelTime stamped;  // T3
+    bool warm_up = false;
+  };
+
   // A socket of the shard, and how Asio waits for it. The batch owns the descriptor.
   struct Listener {
     Listener(asio::io_context& io, std::unique_ptr<net::UdpBatch> b)
@@ -31,6 +41,9 @@ struct Shard::Impl {
     ~Listener() { readable.release(); }
 
     std::unique_ptr<net::UdpBatch> batch;
+    TransmitDelay delay;
+    std::array<Sample, net::kBatchCapacity> samples;  // under way, by transmit key
+    std::uint32_t next_sample = 0;
     asio::posix::stream_descriptor readable;
   };
 
@@ -38,6 +51,7 @@ struct Shard::Impl {
       : clock(publications.clock),
         keys(publications.keys),
         access(publications.access),
+        cpu(options.cpu),
         random(crypto::seeded_generator()),
         responder(options.responder, crypto::Engine(options.crypto), random) {
     for (const net::Endpoint& local : options.listen) {
@@ -53,21 +67,21 @@ struct Shard::Impl {
     listener.readable.async_wait(asio::posix::stream_descriptor::wait_read,
                                  [this, &listener](const boost::system::error_code& error) {
                                    if (error) return;
-                                   on_readable(*listener.batch);
+                                   on_readable(listener);
                                    wait(listener);
                                  });
   }
 
-  void on_readable(net::UdpBatch& udp) {
+  void on_readable(Listener& listener) {
     for (int round = 0; round < kMaxRounds; ++round) {
-      const std::span<net::Datagram> batch = udp.receive();
+      const std::span<net::Datagram> batch = listener.batch->receive();
       if (batch.empty()) break;
-      answer(udp, batch);
+      answer(listener, batch);
     }
     take_over();
   }
 
-  void answer(net::UdpBatch& udp, std::span<net::Datagram> batch) {
+  void answer(Listener& listener, std::span<net::Datagram> batch) {
     keys.refresh();
     access.refresh();
     const ClockState now = clock.load();
@@ -78,13 +92,45 @@ struct Shard::Impl {
       counters.verdicts[static_cast<std::size_t>(Verdict::kDroppedInternal)].add(batch.size());
       return;
     }
-    for (std::size_t first = 0; first < batch.size(); first += kStampGroup) {
-      const auto part = batch.subspan(first, std::min(kStampGroup, batch.size() - first));
-      responder.stamp(part, read_kernel_time());
+    for (std::size_t first = 0; first < batch.size(); first += kGroup) {
+      const auto part = batch.subspan(first, std::min(kGroup, batch.size() - first));
+      stamp(listener, part);
       responder.seal(part, first);
-      udp.send(part);
+      listener.batch->send(part);
+      learn(listener);
     }
     count(batch, verdicts);
+  }
+
+  // T3 is when each reply is expected to leave.
+  void stamp(Listener& listener, std::span<net::Datagram> part) {
+    const auto group = static_cast<std::size_t>(
+        std::ranges::count_if(part, [](const net::Datagram& d) { return d.reply_length > 0; }));
+    if (group == 0) return;
+    const KernelTime now = read_kernel_time();
+    const auto sampled = listener.delay.choose(group, now);
+    std::size_t position = 0;
+    for (net::Datagram& d : part) {
+      if (d.reply_length == 0) continue;
+      const KernelTime leaves = now + listener.delay.expected(group, position);
+      responder.stamp({&d, 1}, leaves);
+      d.want_transmit_time = sampled.contains(position);
+      if (d.want_transmit_time) {
+        d.transmit_key = listener.next_sample++ % net::kBatchCapacity;
+        listener.samples[d.transmit_key] = {group, position, now, leaves, sampled.warm_up};
+      }
+      ++position;
+    }
+  }
+
+  void learn(Listener& listener) {
+    for (const net::TransmitTime& t : listener.batch->transmit_times()) {
+      const Sample& s = listener.samples[t.key];
+      if (s.warm_up) continue;
+      listener.delay.learn(s.group, s.position, t.time - s.read_at);
+      counters.t3_to_wire.add(t.time - s.stamped);
+      counters.t3_compensation_ns.set(static_cast<std::uint64_t>((s.stamped - s.read_at).count()));
+    }
   }
 
   void count(std::span<const net::Datagram> batch, std::span<const Verdict> verdicts) {
@@ -126,6 +172,7 @@ struct Shard::Impl {
   const Seqlock<ClockState>& clock;
   Subscription<nts::KeyRing> keys;
   Subscription<AccessPolicy> access;
+  std::optional<unsigned> cpu;
   crypto::RandomGenerator random;
   Responder responder;
   ShardCounters counters;
@@ -142,6 +189,8 @@ Shard::~Shard() {
 void Shard::start() {
   for (const auto& listener : impl_->listeners) impl_->wait(*listener);
   impl_->thread = std::thread([this] {
+    pthread_setname_np(pthread_self(), "shard");
+    if (impl_->cpu) pin_to_cpu(*impl_->cpu);  // as far as the system lets us
     impl_->io.run();
     // Here, by their owner: from another thread the kernel would keep an io_uring's socket a while.
     impl_->listeners.clear();
@@ -151,6 +200,10 @@ void Shard::start() {
 void Shard::stop() {
   impl_->io.stop();
   if (impl_->thread.joinable()) impl_->thread.join();
+}
+
+pthread_t Shard::thread() const {
+  return impl_->thread.native_handle();
 }
 
 const ShardCounters& Shard::counters() const {

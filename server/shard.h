@@ -7,9 +7,13 @@
 // any thread.
 #pragma once
 
+#include <pthread.h>
+
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "common/base/counter.h"
@@ -38,6 +42,23 @@ struct ShardOptions {
   net::IoBackend io = net::IoBackend::kAuto;
   ResponderOptions responder;
   crypto::Implementation crypto = crypto::Implementation::kAuto;
+  std::optional<unsigned> cpu;  // where its thread runs; nothing: where the kernel likes
+};
+
+// From T3 to the wire, as the kernel's transmit timestamps of a sample tell. Counters as below.
+struct T3ToWire {
+  // Upper bounds; one more bucket, without a bound, follows them. Negative: left before T3.
+  static constexpr std::array<std::int64_t, 12> kBounds_ns = {
+      -8'000, -4'000, -2'000, -1'000, 0, 1'000, 2'000, 4'000, 8'000, 16'000, 64'000, 256'000};
+
+  void add(Duration delay) {
+    const auto bucket = std::ranges::lower_bound(kBounds_ns, delay.count()) - kBounds_ns.begin();
+    counts[static_cast<std::size_t>(bucket)].add();
+    sum_ns.add(static_cast<std::uint64_t>(delay.count()));
+  }
+
+  std::array<Counter, kBounds_ns.size() + 1> counts;  // per bucket, not cumulative
+  Counter sum_ns;                                     // two's complement
 };
 
 // Single-writer totals since the start; the shard writes, anybody reads.
@@ -52,6 +73,8 @@ struct ShardCounters {
   Counter octets_received;
   Counter octets_sent;
   Counter without_kernel_timestamp;
+  T3ToWire t3_to_wire;
+  Counter t3_compensation_ns;  // what the last sampled reply's T3 was ahead of the clock reading
 };
 
 class Shard {
@@ -64,6 +87,7 @@ class Shard {
   // Returns when the thread has finished its last batch.
   void stop();
   const ShardCounters& counters() const;
+  pthread_t thread() const;  // while started
 
  private:
   struct Impl;

@@ -178,6 +178,11 @@ def interop(_options):
         pytest("interop", "build")
 
 
+def browser(_options):
+    if build("build", "server/timeballd", "bench/ntsload"):
+        pytest("browser", "build")
+
+
 def tsan(_options):
     if not configure("build-tsan"):
         return
@@ -221,7 +226,7 @@ def fuzz_one(name, binary, seconds):
 
 
 PARTS = {"tidy": tidy, "format": check_format, "unit": unit, "e2e": e2e, "release": release, "interop": interop,
-         "tsan": tsan, "fuzz": fuzz}
+         "browser": browser, "tsan": tsan, "fuzz": fuzz}
 
 
 def parse_options():

@@ -24,13 +24,13 @@ MAY_INCLUDE = {
     "bench": ["common/"],
 }
 # What measures the daemon's own parts; the load generator has nothing of the server's.
-SERVER_BENCHES = re.compile(r"^bench/(responder|ke_bench)")
+SERVER_BENCHES = re.compile(r"^bench/(responder|ke_bench|serving)")
 # Only the composition root knows the reference clocks.
 REFCLOCK_USERS = {"server/timeballd.cc", "server/daemon.cc", "server/daemon.h"}
 
 # Pure files take time, randomness and bytes as arguments.
 PURE = re.compile(
-    r"^(common/(base|time|crypto|ntp|nts)/|server/(responder|access_policy|rate_limiter|verdict|settings)[._])"
+    r"^(common/(base|time|crypto|ntp|nts)/|server/(responder|access_policy|rate_limiter|transmit_delay|verdict|settings)[._])"
 )
 IMPURE = {"common/base/log.cc", "common/base/log.h", "common/crypto/entropy.cc", "common/crypto/entropy.h"}
 BANNED = [

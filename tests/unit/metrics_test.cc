@@ -71,6 +71,28 @@ TEST(Metrics, RequestsAreSummedOverShardsByVerdict) {
   EXPECT_EQ(value_of(text, "timeball_requests_total{verdict=\"nak\"}"), "0");
 }
 
+TEST(Metrics, T3ToWireIsSummedOverShardsAndMayBeNegative) {
+  ShardCounters a;
+  ShardCounters b;
+  a.t3_to_wire.add(-1500ns);
+  a.t3_to_wire.add(1000ns);  // bounds are inclusive
+  b.t3_to_wire.add(-9us);
+  b.t3_to_wire.add(1ms);
+  b.t3_compensation_ns.set(2500);
+  const std::string text = scrape(from_shards({&a, &b}));
+  const std::string bucket = "timeball_t3_to_wire_seconds_bucket";
+  EXPECT_EQ(value_of(text, bucket + "{le=\"-8e-06\"}"), "1");
+  EXPECT_EQ(value_of(text, bucket + "{le=\"-2e-06\"}"), "1");
+  EXPECT_EQ(value_of(text, bucket + "{le=\"-1e-06\"}"), "2");
+  EXPECT_EQ(value_of(text, bucket + "{le=\"0\"}"), "2");
+  EXPECT_EQ(value_of(text, bucket + "{le=\"1e-06\"}"), "3");
+  EXPECT_EQ(value_of(text, bucket + "{le=\"0.000256\"}"), "3");
+  EXPECT_EQ(value_of(text, bucket + "{le=\"+Inf\"}"), "4");
+  EXPECT_NEAR(std::stod(value_of(text, "timeball_t3_to_wire_seconds_sum")), 990.5e-6, 1e-12);
+  EXPECT_EQ(value_of(text, "timeball_t3_compensation_seconds{shard=\"0\"}"), "0");
+  EXPECT_EQ(value_of(text, "timeball_t3_compensation_seconds{shard=\"1\"}"), "2.5e-06");
+}
+
 TEST(Metrics, EveryVerdictHasASeriesFromTheStart) {
   const ShardCounters shard;
   const std::string text = scrape(from_shards({&shard}));

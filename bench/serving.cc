@@ -1,0 +1,330 @@
+// What serving costs beyond the transport, and how far T3 is from the wire: a shard of the daemon
+// and the bare echo in turn, over each back end, with one client on another CPU.
+//
+// For each run: replies a second; CPU time of the serving thread for each reply; busy time of its
+// CPU, softirq included; and the receive time of the client's kernel minus T3, one clock. Requests
+// are NTS (AEAD 15, one cookie back) of as many associations as asked for. With --veth the client
+// sits in a network namespace of its own.
+#include <pthread.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdio>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "bench/echo_server.h"
+#include "bench/histogram.h"
+#include "bench/network_namespaces.h"
+#include "common/base/cpus.h"
+#include "common/nts/client.h"
+#include "common/nts/cookie.h"
+#include "server/clocks.h"
+#include "server/shard.h"
+
+namespace {
+
+using namespace timeball;
+
+struct Options {
+  unsigned rounds = 5;
+  double seconds = 1;
+  std::size_t associations = 1000;
+  std::vector<std::size_t> windows = {1, 256};  // requests under way
+  std::vector<std::string> backends = {"mmsg", "io_uring"};
+  unsigned server_cpu = 0;
+  unsigned client_cpu = 1;
+  bool veth = false;
+};
+
+const std::map<std::string, net::IoBackend> kBackends = {{"auto", net::IoBackend::kAuto},
+                                                         {"mmsg", net::IoBackend::kMmsg},
+                                                         {"io_uring", net::IoBackend::kIoUring}};
+
+template <class T>
+T or_throw(Result<T> result) {
+  if (!result) throw std::runtime_error(result.error().message);
+  return std::move(*result);
+}
+
+void pin(unsigned cpu) {
+  if (pin_to_cpu(cpu)) return;
+  throw std::runtime_error("there is no CPU " + std::to_string(cpu) + " to pin a thread to");
+}
+
+Duration cpu_time(pthread_t thread) {
+  clockid_t clock{};
+  pthread_getcpuclockid(thread, &clock);
+  return Duration(server::read_clock_ns(clock));
+}
+
+// All but idle and iowait of one CPU, in seconds; the kernel counts in ticks.
+double busy_time(unsigned cpu) {
+  std::ifstream stat("/proc/stat");
+  const std::string wanted = "cpu" + std::to_string(cpu);
+  for (std::string name; stat >> name; std::getline(stat, name)) {
+    if (name != wanted) continue;
+    std::array<double, 8> ticks{};  // user nice system idle iowait irq softirq steal
+    for (double& t : ticks) stat >> t;
+    const double busy = ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6];
+    return busy / static_cast<double>(sysconf(_SC_CLK_TCK));
+  }
+  return 0;
+}
+
+nts::MasterKeySecret master_key(std::uint8_t fill) {
+  std::array<std::uint8_t, nts::kMasterKeyLength> octets{};
+  octets.fill(fill);
+  return nts::MasterKeySecret(octets);
+}
+
+// What the shard serves from, and the requests of its clients.
+struct World {
+  explicit World(std::size_t associations) {
+    ClockState state;
+    state.as_of = state.reference_time = server::read_kernel_time();
+    state.leap = LeapIndicator::kNone;
+    state.stratum = 1;
+    clock.store(state);
+    crypto::Engine engine;
+    for (std::size_t i = 0; i < associations; ++i) {
+      nts::ClientAssociation a;
+      random.fill(a.keys.c2s.resize(32));
+      random.fill(a.keys.s2c.resize(32));
+      std::vector<std::uint8_t> cookie(nts::cookie_length(a.keys.aead));
+      nts::SealCookieJob job{&a.keys, cookie};
+      if (!nts::seal_cookies(*keys.current(), engine, random, {&job, 1})) std::abort();
+      a.cookies.push_back(cookie);
+      requests.push_back(or_throw(nts::make_nts_request(a, {}, engine, random)).packet);
+    }
+  }
+
+  crypto::RandomGenerator random{std::array<std::uint8_t, crypto::kSeedLength>{3}};
+  Seqlock<ClockState> clock{ClockState{}};
+  Published<nts::KeyRing> keys{
+      std::make_shared<const nts::KeyRing>(nts::KeyRing::create(1, master_key(1), master_key(2)))};
+  Published<server::AccessPolicy> access{std::make_shared<const server::AccessPolicy>()};
+  std::vector<std::vector<std::uint8_t>> requests;
+};
+
+// Keeps `window` requests under way.
+class Client {
+ public:
+  Client(const World& world, const net::Endpoint& server, std::size_t window)
+      : requests_(world.requests),
+        server_(server),
+        window_(window),
+        batch_(or_throw(net::make_udp_batch(or_throw(net::open_client_socket(AF_INET)),
+                                            net::IoBackend::kMmsg))) {}
+
+  // Until `end`. Returns the replies received. With more than one under way it never sleeps: to
+  // wake it would be part of the server's send, and tens of microseconds on a virtual machine.
+  std::uint64_t run(MonotonicTime end, bench::Histogram& t3_to_wire) {
+    std::uint64_t replies = 0;
+    std::size_t under_way = 0;
+    while (server::read_monotonic_time() < end) {
+      send(window_ - under_way);
+      under_way = window_;
+      const auto got = next();
+      if (got.empty()) {
+        under_way = 0;
+        continue;
+      }
+      for (const net::Datagram& d : got) note(d, t3_to_wire);
+      replies += got.size();
+      under_way -= std::min(under_way, got.size());
+    }
+    return replies;
+  }
+
+ private:
+  // Empty: what was under way is lost.
+  std::span<net::Datagram> next() {
+    constexpr Duration kLost = std::chrono::milliseconds(20);
+    if (window_ == 1) {
+      pollfd handle{batch_->wait_handle(), POLLIN, 0};
+      poll(&handle, 1, kLost / std::chrono::milliseconds(1));
+      return batch_->receive();
+    }
+    const MonotonicTime patience = server::read_monotonic_time() + kLost;
+    auto got = batch_->receive();
+    while (got.empty() && server::read_monotonic_time() < patience) got = batch_->receive();
+    return got;
+  }
+
+  void send(std::size_t count) {
+    while (count > 0) {
+      const auto part = batch_->compose(std::min(count, net::kBatchCapacity));
+      for (net::Datagram& d : part) {
+        const Bytes request = requests_[next_++ % requests_.size()];
+        std::ranges::copy(request, d.reply_room.begin());
+        d.reply_length = request.size();
+        d.peer = server_;
+      }
+      batch_->send(part);
+      count -= part.size();
+    }
+  }
+
+  // The echo's T3 is no time at all, and its figure means nothing.
+  static void note(const net::Datagram& d, bench::Histogram& t3_to_wire) {
+    const NtpTimestamp t3{load_be64(d.request.data() + ntp::kTransmitOffset)};
+    const UtcTime arrived{d.receive_time.ns};
+    t3_to_wire.record(arrived - t3.utc_near(arrived));
+  }
+
+  const std::vector<std::vector<std::uint8_t>>& requests_;
+  net::Endpoint server_;
+  std::size_t window_;
+  std::size_t next_ = 0;
+  std::unique_ptr<net::UdpBatch> batch_;
+};
+
+struct Figures {
+  double per_second = 0;
+  double cpu_us = 0;                                // of the serving thread, a reply
+  double busy_us = 0;                               // of its CPU, a reply
+  double first_us = 0, median_us = 0, last_us = 0;  // T3 to wire: 1st, 50th, 99th percentile
+};
+
+double us(Duration d) {
+  return static_cast<double>(d.count()) / 1000;
+}
+
+Figures measure(const Options& options, Client& client, pthread_t server) {
+  const auto length = Duration(static_cast<std::int64_t>(options.seconds * 1e9));
+  bench::Histogram warming_up;
+  client.run(server::read_monotonic_time() + length / 4, warming_up);
+
+  bench::Histogram t3_to_wire;
+  const Duration cpu = cpu_time(server);
+  const double busy = busy_time(options.server_cpu);
+  const auto replies = client.run(server::read_monotonic_time() + length, t3_to_wire);
+  if (replies == 0) throw std::runtime_error("no reply came");
+  const auto n = static_cast<double>(replies);
+  return {n / options.seconds,
+          us(cpu_time(server) - cpu) / n,
+          (busy_time(options.server_cpu) - busy) * 1e6 / n,
+          us(t3_to_wire.quantile(0.01)),
+          us(t3_to_wire.quantile(0.5)),
+          us(t3_to_wire.quantile(0.99))};
+}
+
+// A server that runs while `body` does, on a thread of its own.
+using Served = std::function<Figures(pthread_t)>;
+
+Figures with_echo(const Options&, const net::Endpoint& local, net::IoBackend backend,
+                  const Served& body) {
+  const auto batch = or_throw(net::make_udp_batch(or_throw(net::open_udp_socket(local)), backend));
+  std::atomic<bool> stop{false};
+  std::thread thread([&] {
+    pthread_setname_np(pthread_self(), "echo");
+    bench::echo(*batch, stop);
+  });
+  const struct Stop {
+    std::atomic<bool>& stop;
+    std::thread& thread;
+    ~Stop() {
+      stop = true;
+      thread.join();
+    }
+  } at_end{stop, thread};
+  return body(thread.native_handle());
+}
+
+Figures with_shard(const Options& options, const net::Endpoint& local, net::IoBackend backend,
+                   const World& world, const Served& body) {
+  server::ShardOptions shard_options;
+  shard_options.listen = {local};
+  shard_options.io = backend;
+  shard_options.cpu = options.server_cpu;
+  server::Shard shard(shard_options, {world.clock, world.keys, world.access});
+  shard.start();
+  return body(shard.thread());
+}
+
+void print(const char* server, const std::string& backend, std::size_t window, const Figures& f) {
+  std::printf("%-6s %-9s %6zu %11.0f %9.3f %9.3f", server, backend.c_str(), window, f.per_second,
+              f.cpu_us, f.busy_us);
+  if (server[0] == 's') std::printf(" %9.2f %8.2f %8.2f", f.first_us, f.median_us, f.last_us);
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
+
+void run(const Options& options) {
+  const World world(options.associations);
+  const bench::NetworkNamespaces networks(options.veth);
+  std::map<std::string, std::vector<double>> ratios;
+  std::printf(
+      "server backend   window   replies/s  CPU us/r busy us/r  T3-wire 1%%      50%%      99%%\n");
+  for (unsigned round = 0; round < options.rounds; ++round) {
+    for (const std::string& backend : options.backends) {
+      for (const std::size_t window : options.windows) {
+        std::uint16_t port = 20123;
+        const auto serve = [&](const auto& with, auto&&... more) {
+          // The threads of the server begin where this one is.
+          networks.enter_server();
+          pin(options.server_cpu);
+          const net::Endpoint local{networks.server_address(), port++, 0};
+          return with(options, local, kBackends.at(backend), more..., [&](pthread_t thread) {
+            networks.enter_client();
+            pin(options.client_cpu);
+            Client client(world, local, window);
+            return measure(options, client, thread);
+          });
+        };
+        const Figures echo = serve(with_echo);
+        print("echo", backend, window, echo);
+        const Figures shard = serve(with_shard, world);
+        print("shard", backend, window, shard);
+        ratios[backend + ", window " + std::to_string(window)].push_back(shard.cpu_us /
+                                                                         echo.cpu_us);
+      }
+    }
+  }
+  for (const auto& [name, of] : ratios) {
+    std::printf("%s: shard / echo, CPU a reply: min %.3f, median %.3f of %zu\n", name.c_str(),
+                std::ranges::min(of), median(of), of.size());
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  CLI::App app{"serving: the cost of a shard beside the bare echo, and from T3 to the wire."};
+  app.add_option("--rounds", options.rounds)->capture_default_str();
+  app.add_option("--seconds", options.seconds, "of each run")->capture_default_str();
+  app.add_option("--associations", options.associations)->capture_default_str();
+  app.add_option("--windows", options.windows, "requests under way; 1: one at a time")
+      ->delimiter(',')
+      ->capture_default_str();
+  app.add_option("--backends", options.backends)
+      ->delimiter(',')
+      ->check(CLI::IsMember(kBackends))
+      ->capture_default_str();
+  app.add_option("--server-cpu", options.server_cpu)->capture_default_str();
+  app.add_option("--client-cpu", options.client_cpu)->capture_default_str();
+  app.add_flag("--veth", options.veth, "over a veth pair between two network namespaces");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    run(options);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "serving: %s\n", error.what());
+    return 1;
+  }
+  return 0;
+}

@@ -24,6 +24,7 @@ constexpr unsigned kSeenBits = 17;         // 1 MiB each of cookies and nonces
 constexpr std::size_t kMaxGarbage = 512;   // octets
 constexpr Duration kBetweenStamps = 1ms;   // a transmit time costs as much as a datagram
 constexpr Duration kLongestWait = 10ms;
+constexpr Duration kLinger = 50ms;         // for second replies to the last requests
 constexpr unsigned kReservedStratum = 17;  // from here up; RFC 5905, figure 11
 
 KernelTime read_kernel_time() {
@@ -176,6 +177,8 @@ void NtpGun::shoot(const NtpVolley& volley, Timeline& timeline) {
     receive(run, until);
     expire(run);
   }
+  const SteadyTime end = run.now + kLinger;
+  while (run.now < end) receive(run, end);
   run.writer.flush(run.now);
   const net::UdpCounters after = counters();
   tally_->add(NtpEvent::kSendRefused, after.send_refused - before.send_refused);

@@ -63,7 +63,8 @@ class NtpGun {
   NtpGun(const NtpGun&) = delete;
   NtpGun& operator=(const NtpGun&) = delete;
 
-  // Returns when the window is over and what began in it has ended: at most the timeout later.
+  // Returns when the window is over and what began in it has ended: at most the timeout later, and
+  // a moment for second replies.
   void shoot(const NtpVolley& volley, Timeline& timeline);
   // Of the last shoot().
   const NtpTally& tally() const { return *tally_; }

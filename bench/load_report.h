@@ -32,7 +32,7 @@ struct TimelinePoint {
   double seconds = 0;  // from the start to the end of the interval
   double sent_per_second = 0;
   double done_per_second = 0;
-  double loss = 0;  // share of those sent in the interval, 0..1
+  double loss = 0;  // share of those that ended in the interval, 0..1
   Duration p50{};
   Duration p99{};
 };
@@ -63,10 +63,12 @@ struct LoadReport {
   double client_cpu_us = 0;                // per exchange done
   double client_cpu_share = 0;             // of one CPU
   std::vector<std::string> notes;          // what a reader must know to trust the figures
+  std::vector<std::string> limits_passed;  // stated limits that the run broke, a sentence each
 
   double rate() const { return seconds > 0 ? static_cast<double>(done) / seconds : 0; }
   double loss() const {
-    return started > 0 ? 1 - static_cast<double>(done) / static_cast<double>(started) : 0;
+    const auto begun = static_cast<double>(started);
+    return started > 0 ? (begun - static_cast<double>(done)) / begun : 0;
   }
 };
 

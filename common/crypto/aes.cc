@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "common/base/secret.h"
+
 namespace timeball::crypto {
 namespace {
 
@@ -44,6 +46,22 @@ bool Aes::encrypt(Bytes in, std::uint8_t* out) {
   return EVP_EncryptUpdate(context_.get(), out, &written, in.data(), static_cast<int>(in.size())) ==
              1 &&
          static_cast<std::size_t>(written) == in.size();
+}
+
+[[gnu::noinline]] [[gnu::no_sanitize_address]] void forget_aes() {
+  std::array<std::uint8_t, 16384> stack;  // what of it was used below the caller, and more
+  wipe(stack);
+#ifdef __SSE2__
+  asm volatile(
+      "pxor %%xmm0, %%xmm0; pxor %%xmm1, %%xmm1; pxor %%xmm2, %%xmm2; pxor %%xmm3, %%xmm3;"
+      "pxor %%xmm4, %%xmm4; pxor %%xmm5, %%xmm5; pxor %%xmm6, %%xmm6; pxor %%xmm7, %%xmm7;"
+      "pxor %%xmm8, %%xmm8; pxor %%xmm9, %%xmm9; pxor %%xmm10, %%xmm10; pxor %%xmm11, %%xmm11;"
+      "pxor %%xmm12, %%xmm12; pxor %%xmm13, %%xmm13; pxor %%xmm14, %%xmm14; pxor %%xmm15, %%xmm15"
+      :
+      :
+      : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+        "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+#endif
 }
 
 }  // namespace timeball::crypto

@@ -40,4 +40,8 @@ class Aes {
   std::unique_ptr<EVP_CIPHER_CTX, FreeContext> context_;
 };
 
+// OpenSSL leaves round keys in vector registers, and so in the stack where the dynamic linker saved
+// them. Wipes both; rows call it at the end of each burst.
+void forget_aes();
+
 }  // namespace timeball::crypto

@@ -120,11 +120,14 @@ namespace {
 class PortableGcmSivRow final : public Row {
  public:
   bool seal(std::span<const SealJob> burst) override {
-    return std::all_of(burst.begin(), burst.end(),
-                       [this](const SealJob& job) { return seal_one(job); });
+    const bool ok = std::all_of(burst.begin(), burst.end(),
+                                [this](const SealJob& job) { return seal_one(job); });
+    forget_aes();
+    return ok;
   }
   void open(std::span<OpenJob> burst) override {
     for (OpenJob& job : burst) job.authentic = open_one(job);
+    forget_aes();
   }
 
  private:

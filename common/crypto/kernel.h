@@ -7,7 +7,8 @@
 // arrays and pointers here: an inline function of a library, compiled there and kept by the linker
 // for everybody, would take such instructions to a CPU without them.
 //
-// Kernels are pure: they keep nothing, and wipe the key schedules and subkeys they made.
+// Kernels are pure and keep nothing, but leave keys behind in the stack, where the compiler spilled
+// them, and in the vector registers. Whoever calls them must call forget() before it returns.
 #pragma once
 
 #include <cstddef>
@@ -39,6 +40,8 @@ struct Kernel {
   void (*seal)(const Group&);
   // Returns a bit for each lane, set when the job is authentic. The text is written in any case.
   std::uint32_t (*open)(const Group&);
+  // Wipes what this kernel, and any narrower one, left behind in a call from the same function.
+  void (*forget)();
 };
 
 // The kernels of one register width, by algorithm in the order of aead_table(), widest first.

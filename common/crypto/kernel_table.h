@@ -6,19 +6,36 @@
 
 namespace timeball::crypto {
 
-template <class Cipher>
+// More than what any kernel, and the row's functions above it, take of the stack;
+// tests/unit/crypto_traces_test.cc would tell. Where nothing is inlined, that is far more.
+template <class Block>
+inline constexpr std::size_t kStackOctets = kSanitized ? 1 << 17 : 0x400 * (Block::kJobs + 2);
+
+// Its array lies where the kernels had theirs: in the stack below their common caller.
+template <class Block>
+[[gnu::noinline]] void forget() {
+  Block stack[kStackOctets<Block> / sizeof(Block)];
+  wipe_lanes(stack);
+  Block::clear_registers();
+}
+
+template <class Cipher, class Block>
 consteval Kernel kernel(unsigned worth_from) {
-  return {Cipher::kJobs, worth_from, Cipher::seal, Cipher::open};
+  return {Cipher::kJobs, worth_from, Cipher::seal, Cipher::open, forget<Block>};
 }
 
 // Two kernels for each algorithm. worth_from: see Kernel.
 template <class Wide, class Narrow>
 consteval KernelTable kernel_table(unsigned wide_from, unsigned narrow_from) {
   return {{
-      {kernel<SivLanes<Wide, 4>>(wide_from), kernel<SivLanes<Narrow, 4>>(narrow_from)},
-      {kernel<SivLanes<Wide, 6>>(wide_from), kernel<SivLanes<Narrow, 6>>(narrow_from)},
-      {kernel<SivLanes<Wide, 8>>(wide_from), kernel<SivLanes<Narrow, 8>>(narrow_from)},
-      {kernel<GcmSivLanes<Wide>>(wide_from), kernel<GcmSivLanes<Narrow>>(narrow_from)},
+      {kernel<SivLanes<Wide, 4>, Wide>(wide_from),
+       kernel<SivLanes<Narrow, 4>, Narrow>(narrow_from)},
+      {kernel<SivLanes<Wide, 6>, Wide>(wide_from),
+       kernel<SivLanes<Narrow, 6>, Narrow>(narrow_from)},
+      {kernel<SivLanes<Wide, 8>, Wide>(wide_from),
+       kernel<SivLanes<Narrow, 8>, Narrow>(narrow_from)},
+      {kernel<GcmSivLanes<Wide>, Wide>(wide_from),
+       kernel<GcmSivLanes<Narrow>, Narrow>(narrow_from)},
   }};
 }
 

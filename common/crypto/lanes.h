@@ -26,9 +26,11 @@
 // minutes to compile.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
     TIMEBALL_HAS_FEATURE(address_sanitizer) || TIMEBALL_HAS_FEATURE(thread_sanitizer)
+#define TIMEBALL_SANITIZED true
 #define TIMEBALL_INLINE inline
 #define TIMEBALL_INLINE_LAMBDA
 #else
+#define TIMEBALL_SANITIZED false
 #define TIMEBALL_INLINE [[gnu::always_inline]] inline
 #define TIMEBALL_INLINE_LAMBDA __attribute__((always_inline))
 #endif
@@ -36,7 +38,7 @@
 
 namespace timeball::crypto {
 
-inline constexpr std::size_t kLaneOctets = 16;  // a block
+inline constexpr bool kSanitized = TIMEBALL_SANITIZED;
 
 template <int kBlocks>
 struct Register;
@@ -113,6 +115,17 @@ struct Register<1> {
   static constexpr int kBlocks = 1;
   __m128i v;
 
+  TIMEBALL_INLINE static void clear_registers() {
+    asm volatile(
+        "pxor %%xmm0, %%xmm0; pxor %%xmm1, %%xmm1; pxor %%xmm2, %%xmm2; pxor %%xmm3, %%xmm3;"
+        "pxor %%xmm4, %%xmm4; pxor %%xmm5, %%xmm5; pxor %%xmm6, %%xmm6; pxor %%xmm7, %%xmm7;"
+        "pxor %%xmm8, %%xmm8; pxor %%xmm9, %%xmm9; pxor %%xmm10, %%xmm10; pxor %%xmm11, %%xmm11;"
+        "pxor %%xmm12, %%xmm12; pxor %%xmm13, %%xmm13; pxor %%xmm14, %%xmm14; pxor %%xmm15, %%xmm15"
+        :
+        :
+        : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+          "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+  }
   TIMEBALL_INLINE static Register broadcast(__m128i a) { return {a}; }
   TIMEBALL_INLINE static Register join(const __m128i (&blocks)[1]) { return {blocks[0]}; }
   template <int kBlock>
@@ -177,6 +190,7 @@ struct Register<2> {
   static constexpr int kBlocks = 2;
   __m256i v;
 
+  TIMEBALL_INLINE static void clear_registers() { _mm256_zeroall(); }
   TIMEBALL_INLINE static Register broadcast(__m128i a) { return {_mm256_broadcastsi128_si256(a)}; }
   TIMEBALL_INLINE static Register join(const __m128i (&blocks)[2]) {
     return {_mm256_set_m128i(blocks[1], blocks[0])};
@@ -244,6 +258,22 @@ struct Register<4> {
   static constexpr int kBlocks = 4;
   __m512i v;
 
+  TIMEBALL_INLINE static void clear_registers() {
+    asm volatile(
+        "vpxord %%xmm16, %%xmm16, %%xmm16; vpxord %%xmm17, %%xmm17, %%xmm17;"
+        "vpxord %%xmm18, %%xmm18, %%xmm18; vpxord %%xmm19, %%xmm19, %%xmm19;"
+        "vpxord %%xmm20, %%xmm20, %%xmm20; vpxord %%xmm21, %%xmm21, %%xmm21;"
+        "vpxord %%xmm22, %%xmm22, %%xmm22; vpxord %%xmm23, %%xmm23, %%xmm23;"
+        "vpxord %%xmm24, %%xmm24, %%xmm24; vpxord %%xmm25, %%xmm25, %%xmm25;"
+        "vpxord %%xmm26, %%xmm26, %%xmm26; vpxord %%xmm27, %%xmm27, %%xmm27;"
+        "vpxord %%xmm28, %%xmm28, %%xmm28; vpxord %%xmm29, %%xmm29, %%xmm29;"
+        "vpxord %%xmm30, %%xmm30, %%xmm30; vpxord %%xmm31, %%xmm31, %%xmm31"
+        :
+        :
+        : "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25",
+          "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31");
+    _mm256_zeroall();
+  }
   TIMEBALL_INLINE static Register broadcast(__m128i a) { return {_mm512_broadcast_i32x4(a)}; }
   TIMEBALL_INLINE static Register join(const __m128i (&blocks)[4]) {
     const __m512i low = _mm512_inserti32x4(_mm512_castsi128_si512(blocks[0]), blocks[1], 1);
@@ -313,6 +343,7 @@ struct Lanes {
   static constexpr unsigned kJobs = kBlocks * kRegisters;
   R r[kRegisters];
 
+  TIMEBALL_INLINE static void clear_registers() { R::clear_registers(); }
   template <class F>
   TIMEBALL_INLINE static Lanes make(F f) {
     Lanes out;

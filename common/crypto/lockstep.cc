@@ -47,9 +47,17 @@ class LockstepRow final : public Row {
   template <class Job>
   using Shapes = std::array<Waiting<Job>, kWaitingShapes>;
 
-  // A group leaves as soon as it is full; what is left at the end goes into narrower kernels.
+  // Kernels are called from here and below only, so that all of their stack is below forget()'s.
   template <class Job>
   void run(std::span<Job> burst, Shapes<Job>& shapes) {
+    widest_used_ = nullptr;
+    distribute(burst, shapes);
+    if (widest_used_ != nullptr) widest_used_->forget();
+  }
+
+  // A group leaves as soon as it is full; what is left at the end goes into narrower kernels.
+  template <class Job>
+  void distribute(std::span<Job> burst, Shapes<Job>& shapes) {
     std::size_t used = 0;
     std::size_t oldest = 0;
     for (Job& job : burst) {
@@ -89,13 +97,14 @@ class LockstepRow final : public Row {
   }
 
   template <class Job>
-  void flush(Waiting<Job>& waiting) const {
+  void flush(Waiting<Job>& waiting) {
     std::span<Job*> jobs = std::span(waiting.jobs).first(waiting.count);
     while (!jobs.empty()) {
       const auto kernel = std::find_if(kernels_.begin(), kernels_.end(), [&](const Kernel& k) {
         return jobs.size() >= k.worth_from;
       });
       const auto taken = jobs.first(std::min<std::size_t>(jobs.size(), kernel->lanes));
+      if (widest_used_ == nullptr || kernel->lanes > widest_used_->lanes) widest_used_ = &*kernel;
       call<Job>(*kernel, taken);
       jobs = jobs.subspan(taken.size());
     }
@@ -152,6 +161,7 @@ class LockstepRow final : public Row {
   const std::vector<Kernel> kernels_;
   Shapes<const SealJob> waiting_seals_;
   Shapes<OpenJob> waiting_opens_;
+  const Kernel* widest_used_ = nullptr;  // by the burst at hand
 };
 
 }  // namespace

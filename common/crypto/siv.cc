@@ -146,10 +146,12 @@ class PortableSivRow final : public Row {
   explicit PortableSivRow(std::size_t key_length) : siv_(key_length) {}
 
   bool seal(std::span<const SealJob> burst) override {
-    return std::all_of(burst.begin(), burst.end(), [this](const SealJob& job) {
+    const bool ok = std::all_of(burst.begin(), burst.end(), [this](const SealJob& job) {
       const std::array components = {job.associated_data, job.nonce};
       return siv_.seal(job.key, present(components), job.plaintext, job.ciphertext);
     });
+    forget_aes();
+    return ok;
   }
 
   void open(std::span<OpenJob> burst) override {
@@ -157,6 +159,7 @@ class PortableSivRow final : public Row {
       const std::array components = {job.associated_data, job.nonce};
       job.authentic = siv_.open(job.key, present(components), job.ciphertext, job.plaintext);
     }
+    forget_aes();
   }
 
  private:

@@ -1,0 +1,37 @@
+// The CPU time of a run, ours and the server's, and who of the two was the bottleneck.
+// Main thread.
+#pragma once
+
+#include <optional>
+
+#include "bench/load_report.h"
+#include "bench/process_cpu.h"
+#include "bench/timeline.h"
+#include "common/base/error.h"
+
+namespace timeball::bench {
+
+class Progress;
+
+class CpuMeter {
+ public:
+  explicit CpuMeter(std::optional<int> server_pid) : server_pid_(server_pid) {}
+
+  // At the ends of the window. Fails when the server is not there.
+  Result<void> begin();
+  Result<void> end();
+  // Fills in the report's CPU figures from its `done` and `seconds`, and says in its notes when the
+  // server was not the bottleneck.
+  void fill(LoadReport& report) const;
+
+ private:
+  const std::optional<int> server_pid_;
+  CpuReading client_before_, client_after_;
+  CpuReading server_before_, server_after_;
+};
+
+// Sits the window out: meters both ends, shows progress in between. The threads of the load must
+// not end before it has returned: /proc forgets what they used.
+Result<void> watch(Timeline& timeline, CpuMeter& meter, Progress& progress);
+
+}  // namespace timeball::bench

@@ -1,0 +1,43 @@
+// The options that every command of ntsload takes, and how they are written.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "bench/ke_client.h"
+#include "common/time/time_scales.h"
+
+namespace CLI {
+class App;
+}
+
+namespace timeball::bench {
+
+// What makes a run a failure.
+struct LoadLimits {
+  std::optional<double> loss;   // share, 0..1
+  std::optional<Duration> p99;  // of the first histogram
+};
+
+struct CommonOptions {
+  std::string target;                                 // HOST[:PORT], as typed
+  unsigned threads = 1;                               // of the load; each wants a CPU
+  Duration duration = std::chrono::seconds(10);       // the measured part
+  Duration warm_up = std::chrono::milliseconds(500);  // load before it that is not counted
+  std::optional<int> server_pid;
+  std::string json_file;
+  std::string html_file;
+  LoadLimits limits;
+  bool own_server = false;
+  KeClientOptions ke;
+};
+
+// Writes into options while the command line is parsed: they outlive the App.
+void add_common_options(CLI::App& command, CommonOptions& options);
+
+// "0.1%" or "0.001"; nothing when it is neither, or outside 0..1.
+std::optional<double> parse_share(std::string_view text);
+
+}  // namespace timeball::bench

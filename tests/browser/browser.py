@@ -1,0 +1,109 @@
+"""Chromium, headless, driven over its DevTools protocol: JSON messages, each ended by a zero octet, on
+descriptors 3 (to it) and 4 (from it)."""
+import base64
+import io
+import json
+import os
+import select
+import subprocess
+import time
+
+from PIL import Image
+
+PATIENCE = 60  # seconds, for a busy machine
+
+
+class Browser:
+    def __init__(self, program, profile):
+        to_browser, self.out = os.pipe()
+        self.inn, from_browser = os.pipe()
+        command = [program, "--headless", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run",
+                   "--hide-scrollbars", "--window-size=800,1400", f"--user-data-dir={profile}"]
+        if os.getuid() == 0:
+            command.append("--no-sandbox")
+        self.process = subprocess.Popen(
+            ["bash", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "bash", *command],
+            pass_fds=(to_browser, from_browser), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
+        os.close(to_browser)
+        os.close(from_browser)
+        self.received = b""
+        self.last_id = 0
+        self.events = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        os.close(self.out)
+        os.close(self.inn)
+
+    def _receive(self):
+        """The next message."""
+        deadline = time.monotonic() + PATIENCE
+        while b"\0" not in self.received:
+            ready, _, _ = select.select([self.inn], [], [], deadline - time.monotonic())
+            assert ready, "Chromium does not answer"
+            octets = os.read(self.inn, 65536)
+            assert octets, f"Chromium has ended with {self.process.poll()}"
+            self.received += octets
+        message, self.received = self.received.split(b"\0", 1)
+        return json.loads(message)
+
+    def call(self, method, session=None, **parameters):
+        """The result; events that come before it go to self.events."""
+        self.last_id += 1
+        message = {"id": self.last_id, "method": method, "params": parameters}
+        if session:
+            message["sessionId"] = session
+        os.write(self.out, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._receive()
+            if answer.get("id") == self.last_id:
+                assert "error" not in answer, (method, answer)
+                return answer["result"]
+            self.events.append(answer)
+
+    def wait_for(self, event):
+        while not any(e.get("method") == event for e in self.events):
+            self.events.append(self._receive())
+
+    def open(self, url, scheme):
+        """The page as it is with this prefers-color-scheme: light or dark."""
+        return Page(self, url, scheme)
+
+
+class Page:
+    """One open page: what it looks like, what it asked for, what it complained about."""
+
+    def __init__(self, browser, url, scheme):
+        self.browser = browser
+        target = browser.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        browser.events.clear()
+        self.call("Page.navigate", url=url)
+        browser.wait_for("Page.loadEventFired")
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        self.image = Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB")
+        self.events = [e for e in browser.events if e.get("sessionId") == self.session]
+
+    def call(self, method, **parameters):
+        return self.browser.call(method, self.session, **parameters)
+
+    def evaluate(self, expression):
+        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def complaints(self):
+        """Whatever reached the console, exceptions included."""
+        return [e["params"] for e in self.events
+                if e["method"] in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")]
+
+    def requests(self):
+        return [e["params"]["request"]["url"] for e in self.events if e["method"] == "Network.requestWillBeSent"]

@@ -1,5 +1,7 @@
 #include "server/shard.h"
 
+#include <unistd.h>
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
@@ -24,7 +26,8 @@ constexpr int kMaxRounds = 8;
 
 }  // namespace
 
-struct Shard::Impl {
+// Nothing of it shares a cache line with another shard.
+struct alignas(64) Shard::Impl {
   // A reply whose transmit time was asked for.
   struct Sample {
     std::size_t group = 0;  // how many replies
@@ -57,6 +60,10 @@ struct Shard::Impl {
     for (const net::Endpoint& local : options.listen) {
       const auto socket = net::open_udp_socket(local);
       if (!socket) throw std::runtime_error(socket.error().message);
+      if (!options.steer_by_cpu.empty() && !net::steer_by_cpu(*socket, options.steer_by_cpu)) {
+        close(*socket);
+        throw std::runtime_error("the kernel refuses to steer by CPU; set steering to \"flow\"");
+      }
       auto batch = net::make_udp_batch(*socket, options.io);
       if (!batch) throw std::runtime_error(batch.error().message);
       listeners.push_back(std::make_unique<Listener>(io, std::move(*batch)));

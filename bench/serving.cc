@@ -226,11 +226,12 @@ using Served = std::function<Figures(pthread_t)>;
 
 Figures with_echo(const Options&, const net::Endpoint& local, net::IoBackend backend,
                   const Served& body) {
-  const auto batch = or_throw(net::make_udp_batch(or_throw(net::open_udp_socket(local)), backend));
+  auto batch = or_throw(net::make_udp_batch(or_throw(net::open_udp_socket(local)), backend));
   std::atomic<bool> stop{false};
   std::thread thread([&] {
     pthread_setname_np(pthread_self(), "echo");
     bench::echo(*batch, stop);
+    batch.reset();  // by its owner
   });
   const struct Stop {
     std::atomic<bool>& stop;

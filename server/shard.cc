@@ -127,10 +127,10 @@ struct alignas(64) Shard::Impl {
       if (d.reply_length == 0) continue;
       const KernelTime leaves = now + listener.delay.expected(group, position);
       responder.stamp({&d, 1}, leaves);
-      d.want_transmit_time = sampled.contains(position);
+      d.want_transmit_time = sampled && sampled->position == position;
       if (d.want_transmit_time) {
         d.transmit_key = listener.next_sample++ % net::kBatchCapacity;
-        listener.samples[d.transmit_key] = {group, position, now, leaves, sampled.warm_up};
+        listener.samples[d.transmit_key] = {group, position, now, leaves, sampled->warm_up};
       }
       ++position;
     }

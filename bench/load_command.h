@@ -32,5 +32,6 @@ class LoadCommand {
 };
 
 std::unique_ptr<LoadCommand> make_ke_command();
+std::unique_ptr<LoadCommand> make_ntp_command();
 
 }  // namespace timeball::bench

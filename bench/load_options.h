@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,7 +12,8 @@
 
 namespace CLI {
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace timeball::bench {
 
@@ -36,6 +38,14 @@ struct CommonOptions {
 
 // Writes into options while the command line is parsed: they outlive the App.
 void add_common_options(CLI::App& command, CommonOptions& options);
+
+// An option that is written as a duration, of at least `least`, with or without a default.
+CLI::Option* add_duration(CLI::App& command, const std::string& name, const std::string& group,
+                          Duration least, std::optional<Duration> otherwise,
+                          std::function<void(Duration)> store, const std::string& help);
+// One that is written as a share, "0.1%" or "0.001".
+CLI::Option* add_share(CLI::App& command, const std::string& name, const std::string& group,
+                       std::function<void(double)> store, const std::string& help);
 
 // "0.1%" or "0.001"; nothing when it is neither, or outside 0..1.
 std::optional<double> parse_share(std::string_view text);

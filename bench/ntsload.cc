@@ -1,6 +1,7 @@
 // ntsload: the load generator for NTS servers, ours or another's.
 //
 //   ntsload ke HOST     TLS 1.3 handshakes with NTS-KE
+//   ntsload ntp HOST    NTP requests, with NTS or without
 
 #include <sys/resource.h>
 
@@ -82,6 +83,7 @@ int run(LoadCommand& command, const CommonOptions& options) {
 LoadCommands all_commands() {
   LoadCommands commands;
   commands.push_back(make_ke_command());
+  commands.push_back(make_ntp_command());
   return commands;
 }
 

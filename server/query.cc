@@ -122,11 +122,4 @@ QueryReport run_query(const QueryOptions& options, const QueryProgress& progress
   return report;
 }
 
-ClockSample clock_sample(NtpTimestamp t1, NtpTimestamp t2, NtpTimestamp t3, NtpTimestamp t4) {
-  const Duration out = NtpTimestamp::difference(t2, t1);
-  const Duration back = NtpTimestamp::difference(t3, t4);
-  // Halves are taken first: the sum of two differences of decades does not fit.
-  return {out / 2 + back / 2 + (out % 2 + back % 2) / 2, out - back};
-}
-
 }  // namespace timeball::server

@@ -128,11 +128,4 @@ using QueryProgress = std::function<void(const QueryReport&, QueryStep)>;
 
 QueryReport run_query(const QueryOptions& options, const QueryProgress& progress);
 
-// Offset and delay from the four times of an exchange (RFC 5905, section 8).
-struct ClockSample {
-  Duration offset;
-  Duration delay;
-};
-ClockSample clock_sample(NtpTimestamp t1, NtpTimestamp t2, NtpTimestamp t3, NtpTimestamp t4);
-
 }  // namespace timeball::server

@@ -171,13 +171,49 @@ tl::expected<KeResponse, KeFailure> ResponseParser::finish() {
   return std::move(response_);
 }
 
+NtpTimestamp random_timestamp(crypto::RandomGenerator& random) {
+  std::array<std::uint8_t, 8> octets;
+  random.fill(octets);
+  return {load_be64(octets.data())};
+}
+
+bool uses(const AssociationKeys* keys, crypto::AeadId aead) {
+  return keys != nullptr && keys->aead == aead;
+}
+
 // The header of every request: nothing in it but the mode, the version and a random timestamp.
-ntp::Header request_header(crypto::RandomGenerator& random) {
-  std::array<std::uint8_t, 8> transmit;
-  random.fill(transmit);
+void write_request_header(const RequestJob& job, ByteWriter& out) {
+  assert(job.packet.size() == request_length(job));
   ntp::Header header;
-  header.transmit = {load_be64(transmit.data())};
-  return header;
+  header.transmit = job.transmit;
+  ntp::write_header(header, out.reserve(ntp::kHeaderLength));
+}
+
+void write_plain_request(RequestJob& job) {
+  ByteWriter out(job.packet);
+  write_request_header(job, out);
+  job.unique_identifier = {};
+}
+
+// All but the seal.
+crypto::SealJob write_nts_request(RequestJob& job, crypto::RandomGenerator& random) {
+  assert(job.options.unique_identifier_length >= kMinUniqueIdentifierLength);
+  assert(job.options.unique_identifier_length % 4 == 0);
+  ByteWriter out(job.packet);
+  write_request_header(job, out);
+  const MutableBytes identifier =
+      ntp::reserve_field(out, FieldType::kUniqueIdentifier, job.options.unique_identifier_length);
+  random.fill(identifier);
+  job.unique_identifier = identifier;
+  ntp::write_field(out, FieldType::kNtsCookie, job.cookie);
+  for (std::size_t i = 0; i < job.options.placeholders; ++i) {
+    const MutableBytes zeros =
+        ntp::reserve_field(out, FieldType::kNtsCookiePlaceholder, padded4(job.cookie.size()));
+    std::ranges::fill(zeros, std::uint8_t{0});
+  }
+  const AuthenticatorLayout layout = write_authenticator(out, job.keys->aead, 0, random);
+  assert(out.ok() && out.room() == 0);
+  return {job.keys->c2s.bytes(), layout.nonce, layout.associated_data, {}, layout.ciphertext};
 }
 
 // Fields of a reply up to its authenticator.
@@ -203,52 +239,46 @@ ReplyFields read_reply_fields(Bytes packet) {
   return seen;
 }
 
-// The decrypted fields, or nothing: forged.
-std::optional<std::vector<std::uint8_t>> open_reply(Bytes packet,
-                                                    const ntp::ExtensionField& authenticator,
-                                                    const AssociationKeys& keys,
-                                                    crypto::Engine& engine) {
-  const auto field = parse_authenticator(authenticator.body, authenticator.offset);
-  if (!field) return std::nullopt;
-  std::vector<std::uint8_t> plaintext(field->ciphertext.size() - crypto::kTagLength);
-  crypto::OpenJob job = {keys.s2c.bytes(), field->nonce, packet.first(field->offset),
-                         field->ciphertext, plaintext};
-  engine.row(keys.aead).open({&job, 1});
-  if (!job.authentic) return std::nullopt;
-  return plaintext;
-}
-
-std::size_t take_cookies(Bytes plaintext, ClientAssociation& association) {
-  FieldReader fields(plaintext, 0, ntp::kFieldHeaderLength);
-  std::size_t taken = 0;
-  while (const auto field = fields.next()) {
-    if (!field->is(FieldType::kNtsCookie) || field->body.empty()) continue;
-    association.cookies.emplace_back(field->body.begin(), field->body.end());
-    ++taken;
-  }
-  return taken;
-}
-
 ReplyStatus unauthenticated_status(const ntp::Header& header, ReplyStatus otherwise) {
   return header.stratum == 0 && header.reference_id != 0 ? ReplyStatus::kKissCode : otherwise;
 }
 
-NtpReply accept_nts_reply(Bytes packet, const ntp::Header& header, const SentRequest& sent,
-                          ClientAssociation& association, crypto::Engine& engine) {
-  const ReplyFields fields = read_reply_fields(packet);
-  if (fields.unique_identifiers != 1 || !equal(fields.unique_identifier, sent.unique_identifier)) {
-    return {ReplyStatus::kNotForThisRequest, header, 0};
+// Forgets what an earlier check set. Whether the header alone answers the request.
+bool take_header(ReplyJob& job) {
+  job.nonce = {};
+  job.decrypted_fields = {};
+  const auto header = ntp::parse_header(job.packet);
+  job.header = header.value_or(ntp::Header{});
+  return header && header->mode == ntp::Mode::kServer && header->version == 4 &&
+         header->origin == job.transmit;
+}
+
+ReplyStatus check_plain_reply(ReplyJob& job) {
+  if (!take_header(job)) return ReplyStatus::kNotForThisRequest;
+  return unauthenticated_status(job.header, ReplyStatus::kAuthentic);
+}
+
+// kNotVerified: only what `open` will do is left to check.
+ReplyStatus check_but_for_tag(ReplyJob& job, crypto::OpenJob& open) {
+  if (!take_header(job)) return ReplyStatus::kNotForThisRequest;
+  const ReplyFields fields = read_reply_fields(job.packet);
+  if (fields.unique_identifiers != 1 || !equal(fields.unique_identifier, job.unique_identifier)) {
+    return ReplyStatus::kNotForThisRequest;
   }
-  if (packet.size() > sent.packet.size()) return {ReplyStatus::kLongerThanRequest, header, 0};
+  if (job.packet.size() > job.request_length) return ReplyStatus::kLongerThanRequest;
   if (!fields.authenticator) {
-    if (header.stratum == 0 && header.reference_id == ntp::kKissNtsNak) {
-      return {ReplyStatus::kNtsNak, header, 0};
+    if (job.header.stratum == 0 && job.header.reference_id == ntp::kKissNtsNak) {
+      return ReplyStatus::kNtsNak;
     }
-    return {unauthenticated_status(header, ReplyStatus::kMissingAuthenticator), header, 0};
+    return unauthenticated_status(job.header, ReplyStatus::kMissingAuthenticator);
   }
-  const auto plaintext = open_reply(packet, *fields.authenticator, association.keys, engine);
-  if (!plaintext) return {ReplyStatus::kForged, header, 0};
-  return {ReplyStatus::kAuthentic, header, take_cookies(*plaintext, association)};
+  const auto field = parse_authenticator(fields.authenticator->body, fields.authenticator->offset);
+  if (!field) return ReplyStatus::kForged;
+  assert(job.room.size() >= job.packet.size());
+  job.nonce = field->nonce;
+  open = {job.keys->s2c.bytes(), field->nonce, job.packet.first(field->offset), field->ciphertext,
+          job.room.first(field->ciphertext.size() - crypto::kTagLength)};
+  return ReplyStatus::kNotVerified;
 }
 
 }  // namespace
@@ -281,65 +311,114 @@ tl::expected<KeResponse, KeFailure> parse_ke_response(Bytes message, const KeReq
       KeFailure{KeFailure::Kind::kMalformed, std::nullopt, "it ends before End of Message"});
 }
 
+std::size_t request_length(const RequestJob& job) {
+  if (job.keys == nullptr) return ntp::kHeaderLength;
+  return ntp::kHeaderLength + ntp::kFieldHeaderLength + job.options.unique_identifier_length +
+         (1 + job.options.placeholders) * (ntp::kFieldHeaderLength + padded4(job.cookie.size())) +
+         authenticator_field_length(job.keys->aead, 0);
+}
+
+bool make_requests(std::span<RequestJob> burst, crypto::Engine& engine,
+                   crypto::RandomGenerator& random) {
+  assert(burst.size() <= kMaxBurst);
+  for (RequestJob& job : burst) {
+    if (job.keys == nullptr) write_plain_request(job);
+  }
+  bool sealed = true;
+  std::array<crypto::SealJob, kMaxBurst> seals;
+  for (const crypto::AeadParameters& aead : crypto::aead_table()) {
+    std::size_t count = 0;
+    for (RequestJob& job : burst) {
+      if (uses(job.keys, aead.id)) seals[count++] = write_nts_request(job, random);
+    }
+    if (count > 0) sealed = engine.row(aead.id).seal(std::span(seals).first(count)) && sealed;
+  }
+  return sealed;
+}
+
+void check_replies(std::span<ReplyJob> burst, crypto::Engine& engine) {
+  assert(burst.size() <= kMaxBurst);
+  for (ReplyJob& job : burst) {
+    if (job.keys == nullptr) job.status = check_plain_reply(job);
+  }
+  std::array<crypto::OpenJob, kMaxBurst> opens;
+  std::array<ReplyJob*, kMaxBurst> opened;
+  for (const crypto::AeadParameters& aead : crypto::aead_table()) {
+    std::size_t count = 0;
+    for (ReplyJob& job : burst) {
+      if (!uses(job.keys, aead.id)) continue;
+      job.status = check_but_for_tag(job, opens[count]);
+      if (job.status == ReplyStatus::kNotVerified && job.verify) opened[count++] = &job;
+    }
+    if (count > 0) engine.row(aead.id).open(std::span(opens).first(count));
+    for (std::size_t i = 0; i < count; ++i) {
+      opened[i]->status = opens[i].authentic ? ReplyStatus::kAuthentic : ReplyStatus::kForged;
+      if (opens[i].authentic) opened[i]->decrypted_fields = opens[i].plaintext;
+    }
+  }
+}
+
+CookieReader::CookieReader(Bytes decrypted_fields)
+    : fields_(decrypted_fields, 0, ntp::kFieldHeaderLength) {}
+
+std::optional<Bytes> CookieReader::next() {
+  while (const auto field = fields_.next()) {
+    if (field->is(FieldType::kNtsCookie) && !field->body.empty()) return field->body;
+  }
+  return std::nullopt;
+}
+
 Result<SentRequest> make_nts_request(ClientAssociation& association,
                                      const NtpRequestOptions& options, crypto::Engine& engine,
                                      crypto::RandomGenerator& random) {
-  assert(options.unique_identifier_length >= kMinUniqueIdentifierLength);
-  assert(options.unique_identifier_length % 4 == 0);
   if (association.cookies.empty()) return fail("no cookie left: run NTS-KE again");
   const std::vector<std::uint8_t> cookie = std::move(association.cookies.front());
   association.cookies.pop_front();
 
-  const std::size_t cookie_room = padded4(cookie.size());
-  const std::size_t cookie_field = ntp::kFieldHeaderLength + cookie_room;
-  const crypto::AeadId aead = association.keys.aead;
+  RequestJob job = {&association.keys, cookie, options, random_timestamp(random), {}, {}};
   SentRequest sent;
-  sent.nts = true;
-  sent.unique_identifier.resize(options.unique_identifier_length);
-  random.fill(sent.unique_identifier);
-  sent.packet.resize(ntp::kHeaderLength + ntp::kFieldHeaderLength + sent.unique_identifier.size() +
-                     (1 + options.placeholders) * cookie_field +
-                     authenticator_field_length(aead, 0));
-
-  const ntp::Header header = request_header(random);
-  sent.transmit = header.transmit;
-  ByteWriter out(sent.packet);
-  ntp::write_header(header, out.reserve(ntp::kHeaderLength));
-  ntp::write_field(out, FieldType::kUniqueIdentifier, sent.unique_identifier);
-  ntp::write_field(out, FieldType::kNtsCookie, cookie);
-  for (std::size_t i = 0; i < options.placeholders; ++i) {
-    const MutableBytes zeros =
-        ntp::reserve_field(out, FieldType::kNtsCookiePlaceholder, cookie_room);
-    std::ranges::fill(zeros, std::uint8_t{0});
+  sent.packet.resize(request_length(job));
+  job.packet = sent.packet;
+  if (!make_requests({&job, 1}, engine, random)) {
+    return fail("the cryptographic library failed to seal");
   }
-  const AuthenticatorLayout layout = write_authenticator(out, aead, 0, random);
-  assert(out.ok() && out.room() == 0);
-  const crypto::SealJob job = {
-      association.keys.c2s.bytes(), layout.nonce, layout.associated_data, {}, layout.ciphertext};
-  if (!engine.row(aead).seal({&job, 1})) return fail("the cryptographic library failed to seal");
+  sent.unique_identifier.assign(job.unique_identifier.begin(), job.unique_identifier.end());
+  sent.transmit = job.transmit;
+  sent.nts = true;
   return sent;
 }
 
 SentRequest make_plain_request(crypto::RandomGenerator& random) {
-  const ntp::Header header = request_header(random);
   SentRequest sent;
-  sent.transmit = header.transmit;
+  sent.transmit = random_timestamp(random);
   sent.packet.resize(ntp::kHeaderLength);
-  ntp::write_header(header, sent.packet);
+  RequestJob job;
+  job.transmit = sent.transmit;
+  job.packet = sent.packet;
+  write_plain_request(job);
   return sent;
 }
 
 NtpReply accept_reply(Bytes packet, const SentRequest& sent, ClientAssociation* association,
                       crypto::Engine& engine) {
-  const auto header = ntp::parse_header(packet);
-  if (!header) return {};
-  if (header->mode != ntp::Mode::kServer || header->version != 4 ||
-      header->origin != sent.transmit) {
-    return {ReplyStatus::kNotForThisRequest, *header, 0};
+  assert(!sent.nts || association != nullptr);
+  std::vector<std::uint8_t> room(sent.nts ? packet.size() : 0);
+  ReplyJob job;
+  job.packet = packet;
+  job.transmit = sent.transmit;
+  job.request_length = sent.packet.size();
+  job.unique_identifier = sent.unique_identifier;
+  job.keys = sent.nts ? &association->keys : nullptr;
+  job.room = room;
+  check_replies({&job, 1}, engine);
+
+  NtpReply reply = {job.status, job.header, 0};
+  CookieReader cookies(job.decrypted_fields);
+  while (const auto cookie = cookies.next()) {
+    association->cookies.emplace_back(cookie->begin(), cookie->end());
+    ++reply.new_cookies;
   }
-  if (!sent.nts) return {unauthenticated_status(*header, ReplyStatus::kAuthentic), *header, 0};
-  assert(association != nullptr);
-  return accept_nts_reply(packet, *header, sent, *association, engine);
+  return reply;
 }
 
 }  // namespace timeball::nts

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "common/base/error.h"
 #include "common/crypto/aead.h"
 #include "common/crypto/random.h"
+#include "common/ntp/extension_field.h"
 #include "common/ntp/packet.h"
 #include "common/nts/cookie.h"
 #include "common/nts/ke_record.h"
@@ -57,6 +59,69 @@ struct NtpRequestOptions {
   std::size_t placeholders = 0;  // cookies asked for beyond the one spent
   std::size_t unique_identifier_length = 32;
 };
+
+// The burst form: requests made and replies checked many at a time in the caller's memory, so that
+// the AEADs of different packets interleave. No allocation.
+inline constexpr std::size_t kMaxBurst = 64;
+
+// One request to make. Requires options.unique_identifier_length >= kMinUniqueIdentifierLength, a
+// multiple of 4, and cookie.size() <= kMaxForeignCookieLength.
+struct RequestJob {
+  const AssociationKeys* keys = nullptr;  // null: a plain request, the header alone
+  Bytes cookie;
+  NtpRequestOptions options;
+  NtpTimestamp transmit;    // random (data minimisation), not the time
+  MutableBytes packet;      // request_length() octets; overlaps nothing above
+  Bytes unique_identifier;  // set, in `packet`; empty in a plain request
+};
+// Of the packet that make_requests() fills.
+std::size_t request_length(const RequestJob& job);
+// At most kMaxBurst. False only when the cryptographic library failed: send none of them.
+[[nodiscard]] bool make_requests(std::span<RequestJob> burst, crypto::Engine& engine,
+                                 crypto::RandomGenerator& random);
+
+// A reply to an NTS request is checked in this order; the first that applies is its status.
+enum class ReplyStatus : std::uint8_t {
+  kAuthentic,          // NTS: everything checked, whatever the stratum. Plain: matches the request
+  kNotForThisRequest,  // too short, not version 4, mode 4, origin or identifier differ: ignore it
+  kLongerThanRequest,  // NTS only (section 5.7)
+  kNtsNak,             // matches, but unauthenticated by nature
+  kKissCode,           // stratum 0, code in header.reference_id; unauthenticated, NTS or not
+  kMissingAuthenticator,  // NTS only
+  kForged,                // authenticator malformed, or does not verify
+  kNotVerified,  // NTS, ReplyJob::verify false: all but the authenticator's tag was checked
+};
+
+// One reply to check against the request it may answer.
+struct ReplyJob {
+  Bytes packet;
+  NtpTimestamp transmit;
+  std::size_t request_length = 0;
+  Bytes unique_identifier;
+  const AssociationKeys* keys = nullptr;  // null: the request was plain
+  bool verify = true;                     // false: leave the authenticator's tag unchecked
+  MutableBytes room;                      // for decrypted fields: packet.size() octets; NTS only
+  // Set by check_replies():
+  ReplyStatus status = ReplyStatus::kNotForThisRequest;
+  ntp::Header header;      // of any packet of kHeaderLength octets
+  Bytes nonce;             // of a well-formed authenticator
+  Bytes decrypted_fields;  // kAuthentic: in `room`
+};
+// At most kMaxBurst. Fields after the authenticator are ignored.
+void check_replies(std::span<ReplyJob> burst, crypto::Engine& engine);
+
+// The cookies among decrypted fields, one after another.
+class CookieReader {
+ public:
+  explicit CookieReader(Bytes decrypted_fields);
+  std::optional<Bytes> next();
+
+ private:
+  ntp::FieldReader fields_;
+};
+
+// One at a time, in memory of their own.
+
 // A request on the wire, and what its reply must match.
 struct SentRequest {
   std::vector<std::uint8_t> packet;
@@ -71,16 +136,6 @@ Result<SentRequest> make_nts_request(ClientAssociation& association,
                                      crypto::RandomGenerator& random);
 SentRequest make_plain_request(crypto::RandomGenerator& random);
 
-// A reply to an NTS request is checked in this order; the first that applies is its status.
-enum class ReplyStatus : std::uint8_t {
-  kAuthentic,          // NTS: everything checked, whatever the stratum. Plain: matches the request
-  kNotForThisRequest,  // too short, not version 4, mode 4, origin or identifier differ: ignore it
-  kLongerThanRequest,  // NTS only (section 5.7)
-  kNtsNak,             // matches, but unauthenticated by nature
-  kKissCode,           // stratum 0, code in header.reference_id; unauthenticated, NTS or not
-  kMissingAuthenticator,  // NTS only
-  kForged,                // authenticator malformed, or does not verify
-};
 struct NtpReply {
   ReplyStatus status = ReplyStatus::kNotForThisRequest;
   ntp::Header header;

@@ -1,4 +1,5 @@
-// The two fixed-point formats of RFC 5905, section 6: 64-bit timestamps and 32-bit short intervals.
+// The two fixed-point formats of RFC 5905, section 6: 64-bit timestamps and 32-bit short intervals;
+// what four timestamps tell.
 //
 // A timestamp holds seconds modulo 2^32: the era is not in it. Era 1 begins 2036-02-07T06:28:16Z.
 // Whoever reads one says near which time it is meant. Values; any thread.
@@ -70,5 +71,18 @@ struct NtpShort {
     return Duration(static_cast<std::int64_t>((std::uint64_t{bits} * kNsPerSecond + 0xffff) >> 16));
   }
 };
+
+// Offset and delay from the four times of an exchange (RFC 5905, section 8).
+struct ClockSample {
+  Duration offset;
+  Duration delay;
+};
+constexpr ClockSample clock_sample(NtpTimestamp t1, NtpTimestamp t2, NtpTimestamp t3,
+                                   NtpTimestamp t4) {
+  const Duration out = NtpTimestamp::difference(t2, t1);
+  const Duration back = NtpTimestamp::difference(t3, t4);
+  // Halves are taken first: the sum of two differences of decades does not fit.
+  return {out / 2 + back / 2 + (out % 2 + back % 2) / 2, out - back};
+}
 
 }  // namespace timeball

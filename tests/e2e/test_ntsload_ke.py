@@ -305,6 +305,22 @@ def test_missing_server_process_is_one_line(daemon):
     assert run.status == 1 and len(run.err.splitlines()) == 1 and "2147483647" in run.err, run
 
 
+def test_server_that_dies_is_reported(start):
+    d = start().start()
+    with subprocess.Popen([BINARY, "ke", target(d), "--json", "-", "--rate", "50", "--duration", "2s", "--warm-up", "0s",
+                           "--server-pid", str(d.process.pid)], stdout=subprocess.PIPE) as process:
+        daemons.wait_for(lambda: completed(d) >= 5, what="the load's start")
+        d.kill()
+        report = json.loads(process.communicate(timeout=60)[0])
+    assert process.returncode == 0 and 5 <= report["done"] < report["started"] == 100
+    assert "the server's process ended during the run" in report["notes"]
+
+
+def test_fewer_connections_than_threads_are_one_line(daemon):
+    run = ntsload("ke", target(daemon), "--connections", 1, "--threads", 2, *SHORT)
+    assert run.status == 2 and len(run.err.splitlines()) == 1 and "--connections" in run.err, run
+
+
 def test_text_report_and_silence_when_piped(daemon, tmp_path):
     page, data = tmp_path / "report.html", tmp_path / "report.json"
     run = ntsload("ke", target(daemon), "--html", page, "--json", data, *SHORT)

@@ -130,3 +130,24 @@ class Ntpsec(Peer):
     def synchronised(self):
         """The server is the system peer."""
         return bool(re.search(r"^\*", self.ask("lpeers"), re.M))
+
+
+class ChronyServer(Peer):
+    """chronyd as an NTS server on loopback, which says that it has the time; it never touches the clock (-x)."""
+
+    def __init__(self, directory, ke_port, ntp_port, certificates):
+        super().__init__(directory)
+        configuration = self.directory / "chrony.conf"
+        configuration.write_text(
+            f"port {ntp_port}\n"
+            f"ntsport {ke_port}\n"
+            f"ntsserverkey {certificates.key}\n"
+            f"ntsservercert {certificates.chain}\n"
+            f"ntsdumpdir {self.directory}\n"
+            "local stratum 10\n"
+            "allow\n"
+            "maxntsconnections 1000\n"
+            "cmdport 0\n"
+            f"bindcmdaddress {self.directory}/chronyd.sock\n"
+            f"pidfile {self.directory}/pid\n")
+        self.start([PEERS / "chrony/usr/sbin/chronyd", "-d", "-x", "-u", "root", "-f", configuration])

@@ -548,5 +548,146 @@ TEST_F(Plain, KissIsTold) {
   EXPECT_EQ(status(kiss(header_, 0)), ReplyStatus::kAuthentic);  // unsynchronised, no code
 }
 
+// Bursts.
+
+// As many requests as a burst takes, of every AEAD in turn and some plain, with all that they need.
+class Burst : public testing::Test {
+ protected:
+  struct Exchange {
+    AssociationKeys keys;
+    Octets cookie;
+    Octets request = octets(1024);
+    Octets reply;
+    Octets room = octets(1024);
+    bool plain = false;
+  };
+
+  Burst() {
+    for (std::size_t i = 0; i < kMaxBurst; ++i) {
+      Exchange& x = exchanges_[i];
+      x.plain = i % 5 == 4;
+      x.keys = association_keys(kEveryAead[i % 4]);
+      x.cookie = octets(60 + i % 7, static_cast<std::uint8_t>(i));
+      RequestJob& job = requests_[i];
+      if (!x.plain) job.keys = &x.keys;
+      job.cookie = x.cookie;
+      job.options.placeholders = i % 3;
+      job.transmit = {i};
+      x.request.resize(request_length(job));
+      job.packet = x.request;
+    }
+    EXPECT_TRUE(make_requests(requests_, engine_, random_));
+    for (std::size_t i = 0; i < kMaxBurst; ++i) answer(i);
+  }
+
+  // The server's side, and what the client is to check.
+  void answer(std::size_t i) {
+    Exchange& x = exchanges_[i];
+    ntp::Header header;
+    header.mode = ntp::Mode::kServer;
+    header.stratum = 1;
+    header.origin = {i};
+    x.reply.resize(x.request.size());
+    ByteWriter out(x.reply);
+    ntp::write_header(header, out.reserve(ntp::kHeaderLength));
+    ReplyJob& job = replies_[i];
+    if (!x.plain) {
+      ntp::write_field(out, FieldType::kUniqueIdentifier, requests_[i].unique_identifier);
+      Octets inner(4 + padded4(x.cookie.size()));
+      ByteWriter fields(inner);
+      ntp::write_field(fields, FieldType::kNtsCookie, x.cookie);
+      const auto layout = write_authenticator(out, x.keys.aead, inner.size(), random_);
+      const crypto::SealJob seal = {x.keys.s2c.bytes(), layout.nonce, layout.associated_data, inner,
+                                    layout.ciphertext};
+      EXPECT_TRUE(engine_.row(x.keys.aead).seal({&seal, 1}));
+      job.keys = &x.keys;
+    }
+    job.packet = out.written();
+    job.transmit = {i};
+    job.request_length = x.request.size();
+    job.unique_identifier = requests_[i].unique_identifier;
+    job.room = x.room;
+  }
+
+  void forge(std::size_t i) { exchanges_[i].reply[replies_[i].packet.size() - 1] ^= 1; }
+
+  crypto::Engine engine_;
+  crypto::RandomGenerator random_{seed(3)};
+  std::array<Exchange, kMaxBurst> exchanges_;
+  std::array<RequestJob, kMaxBurst> requests_;
+  std::array<ReplyJob, kMaxBurst> replies_;
+};
+
+TEST_F(Burst, EveryRequestIsOneTheServerTakes) {
+  for (std::size_t i = 0; i < kMaxBurst; ++i) {
+    const Exchange& x = exchanges_[i];
+    ASSERT_EQ(load_be64(x.request.data() + 40), i);
+    const auto parsed = parse_request(x.request);
+    ASSERT_EQ(parsed.kind, x.plain ? RequestKind::kPlain : RequestKind::kNts) << i;
+    if (x.plain) continue;
+    EXPECT_TRUE(equal(parsed.nts.cookie.first(x.cookie.size()), x.cookie));
+    EXPECT_EQ(parsed.nts.placeholders, i % 3);
+    const AuthenticatorField& field = parsed.nts.authenticator;
+    crypto::OpenJob job = {x.keys.c2s.bytes(),
+                           field.nonce,
+                           Bytes(x.request).first(field.offset),
+                           field.ciphertext,
+                           {}};
+    engine_.row(x.keys.aead).open({&job, 1});
+    EXPECT_TRUE(job.authentic) << i;
+  }
+}
+
+TEST_F(Burst, EveryReplyIsCheckedForItself) {
+  forge(0);   // AEAD 15
+  forge(63);  // AEAD 30
+  replies_[1].transmit = {99};
+  replies_[9].transmit = {99};  // plain
+  replies_[2].request_length = 100;
+  check_replies(replies_, engine_);
+  EXPECT_EQ(replies_[0].status, ReplyStatus::kForged);
+  EXPECT_EQ(replies_[63].status, ReplyStatus::kForged);
+  EXPECT_EQ(replies_[1].status, ReplyStatus::kNotForThisRequest);
+  EXPECT_EQ(replies_[9].status, ReplyStatus::kNotForThisRequest);
+  EXPECT_EQ(replies_[2].status, ReplyStatus::kLongerThanRequest);
+  for (std::size_t i = 3; i < kMaxBurst - 1; ++i) {
+    if (i == 9) continue;
+    ASSERT_EQ(replies_[i].status, ReplyStatus::kAuthentic) << i;
+    EXPECT_EQ(replies_[i].header.stratum, 1);
+    CookieReader cookies(replies_[i].decrypted_fields);
+    const auto cookie = cookies.next();
+    ASSERT_EQ(cookie.has_value(), !exchanges_[i].plain);
+    if (cookie) {
+      EXPECT_TRUE(equal(cookie->first(exchanges_[i].cookie.size()), exchanges_[i].cookie));
+    }
+    EXPECT_FALSE(cookies.next());
+    EXPECT_EQ(replies_[i].nonce.empty(), exchanges_[i].plain);
+  }
+}
+
+TEST_F(Burst, WhatIsNotToBeVerifiedIsNeitherAuthenticNorForged) {
+  for (ReplyJob& job : replies_) job.verify = false;
+  forge(0);
+  replies_[1].unique_identifier = replies_[2].unique_identifier;
+  check_replies(replies_, engine_);
+  EXPECT_EQ(replies_[0].status, ReplyStatus::kNotVerified);
+  EXPECT_EQ(replies_[1].status, ReplyStatus::kNotForThisRequest);
+  EXPECT_EQ(replies_[3].status, ReplyStatus::kNotVerified);
+  EXPECT_TRUE(replies_[3].decrypted_fields.empty());
+  EXPECT_EQ(replies_[3].nonce.size(), 12U);
+  EXPECT_EQ(replies_[4].status, ReplyStatus::kAuthentic);  // plain
+}
+
+TEST_F(Burst, AnEarlierCheckLeavesNothingBehind) {
+  check_replies(replies_, engine_);
+  for (ReplyJob& job : replies_) job.packet = job.packet.first(47);
+  check_replies(replies_, engine_);
+  for (const ReplyJob& job : replies_) {
+    EXPECT_EQ(job.status, ReplyStatus::kNotForThisRequest);
+    EXPECT_TRUE(job.nonce.empty() && job.decrypted_fields.empty());
+    EXPECT_EQ(job.header.stratum, 0);
+  }
+}
+
 }  // namespace
 }  // namespace timeball::nts

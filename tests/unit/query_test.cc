@@ -19,12 +19,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr UtcTime kNow{1'700'000'000 * kNsPerSecond};
-
-NtpTimestamp at(Duration d) {
-  return NtpTimestamp::from_utc(kNow + d);
-}
-
 bool contains(const std::string& text, const std::string& words) {
   return text.find(words) != std::string::npos;
 }
@@ -68,30 +62,6 @@ QueryReport good_report() {
   report.ntp_server = *net::Endpoint::parse("192.0.2.1:10123");
   report.exchanges = {good_exchange()};
   return report;
-}
-
-TEST(ClockSample, splits_offset_from_delay) {
-  // The server is 5 ms ahead; 3 ms there, 1 ms within, 3 ms back.
-  const ClockSample s = clock_sample(at(milliseconds(0)), at(milliseconds(8)), at(milliseconds(9)),
-                                     at(milliseconds(7)));
-  EXPECT_NEAR(static_cast<double>(s.offset.count()), 5e6, 2);
-  EXPECT_NEAR(static_cast<double>(s.delay.count()), 6e6, 2);
-}
-
-TEST(ClockSample, spans_the_end_of_era_0) {
-  const UtcTime last{(2'085'978'496 - 1) * kNsPerSecond};  // a second before 2036-02-07T06:28:16Z
-  const auto from = [&](Duration d) { return NtpTimestamp::from_utc(last + d); };
-  const ClockSample s =
-      clock_sample(from(seconds(0)), from(seconds(2)), from(seconds(2)), from(seconds(0)));
-  EXPECT_EQ(s.offset, seconds(2));
-  EXPECT_EQ(s.delay, Duration(0));
-}
-
-TEST(ClockSample, client_at_1970_does_not_overflow) {
-  const NtpTimestamp then = NtpTimestamp::from_utc(UtcTime{0});
-  const ClockSample s = clock_sample(then, at({}), at({}), then);
-  EXPECT_EQ(s.offset, seconds(1'700'000'000));
-  EXPECT_EQ(s.delay, Duration(0));
 }
 
 TEST(NtpExchange, true_time_is_within_half_the_delays_plus_dispersion) {

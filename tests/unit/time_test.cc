@@ -98,6 +98,32 @@ TEST(NtpTimestamp, UtcNearChoosesTheEraOfItsPivot) {
             UtcTime{-kNtpToUnixSeconds * kNsPerSecond});
 }
 
+// Four timestamps of an exchange, each so long after `base`.
+ClockSample sample(UtcTime base, Duration t1, Duration t2, Duration t3, Duration t4) {
+  const auto at = [base](Duration d) { return NtpTimestamp::from_utc(base + d); };
+  return clock_sample(at(t1), at(t2), at(t3), at(t4));
+}
+
+TEST(ClockSample, SplitsOffsetFromDelay) {
+  // The server is 5 ms ahead; 3 ms there, 1 ms within, 3 ms back.
+  const ClockSample s = sample(UtcTime{1'700'000'000 * kNsPerSecond}, 0ms, 8ms, 9ms, 7ms);
+  EXPECT_NEAR(static_cast<double>(s.offset.count()), 5e6, 2);
+  EXPECT_NEAR(static_cast<double>(s.delay.count()), 6e6, 2);
+}
+
+TEST(ClockSample, SpansTheEndOfEra0) {
+  const ClockSample s = sample(kEra1 - 1s, 0s, 2s, 2s, 0s);
+  EXPECT_EQ(s.offset, 2s);
+  EXPECT_EQ(s.delay, 0s);
+}
+
+TEST(ClockSample, ClientAt1970DoesNotOverflow) {
+  constexpr auto kDecades = std::chrono::seconds(1'700'000'000);
+  const ClockSample s = sample(UtcTime{0}, 0s, kDecades, kDecades, 0s);
+  EXPECT_EQ(s.offset, kDecades);
+  EXPECT_EQ(s.delay, 0s);
+}
+
 TEST(NtpShort, RoundsUpNeverDown) {
   EXPECT_EQ(NtpShort::round_up(0ns).bits, 0U);
   EXPECT_EQ(NtpShort::round_up(1ns).bits, 1U);

@@ -347,6 +347,7 @@ double shards_cost(const Options& options, const World& world, const net::Endpoi
   std::thread thread([&] { other = crowd(world, local, cpus[1], end); });
   const std::uint64_t replies = crowd(world, local, cpus[0], end);
   thread.join();
+  if (replies + other == 0) throw std::runtime_error("no reply came");
   Duration cpu{};
   for (const auto& shard : shards) cpu += cpu_time(shard->thread());
   return us(cpu) / static_cast<double>(replies + other);

@@ -226,11 +226,12 @@ using Served = std::function<Figures(pthread_t)>;
 
 Figures with_echo(const Options&, const net::Endpoint& local, net::IoBackend backend,
                   const Served& body) {
-  const auto batch = or_throw(net::make_udp_batch(or_throw(net::open_udp_socket(local)), backend));
+  auto batch = or_throw(net::make_udp_batch(or_throw(net::open_udp_socket(local)), backend));
   std::atomic<bool> stop{false};
   std::thread thread([&] {
     pthread_setname_np(pthread_self(), "echo");
     bench::echo(*batch, stop);
+    batch.reset();  // by its owner
   });
   const struct Stop {
     std::atomic<bool>& stop;
@@ -346,6 +347,7 @@ double shards_cost(const Options& options, const World& world, const net::Endpoi
   std::thread thread([&] { other = crowd(world, local, cpus[1], end); });
   const std::uint64_t replies = crowd(world, local, cpus[0], end);
   thread.join();
+  if (replies + other == 0) throw std::runtime_error("no reply came");
   Duration cpu{};
   for (const auto& shard : shards) cpu += cpu_time(shard->thread());
   return us(cpu) / static_cast<double>(replies + other);

@@ -104,9 +104,9 @@ Result<int> open_client_socket(int family);
 // two daemons of one user share a port unnoticed. Asked once, before the first of our own.
 Result<void> require_udp_port_free(const Endpoint& local);
 
-// Takes the socket: closes it at the end, or at once on an error. kAuto picks mmsg until
-// measurements say otherwise. kIoUring fails with a sentence when the kernel does not offer it
-// (Linux 6.1).
+// Takes the socket: closes it at the end, or at once on an error. kAuto is mmsg: the
+// cheaper one wherever bench/serving has measured them. kIoUring fails with a sentence when the
+// kernel does not offer it (Linux 6.1).
 Result<std::unique_ptr<UdpBatch>> make_udp_batch(int socket, IoBackend backend);
 
 }  // namespace timeball::net

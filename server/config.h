@@ -22,8 +22,9 @@ struct NtpConfig {
   unsigned shards = 0;  // 0: one per usable CPU
   net::IoBackend io = net::IoBackend::kAuto;
   Steering steering = Steering::kFlow;
-  bool symmetric_active = false;  // also answer mode 1, with mode 2
-  bool require_nts = false;       // leave requests without NTS unanswered
+  bool symmetric_active = false;   // also answer mode 1, with mode 2
+  unsigned realtime_priority = 0;  // SCHED_FIFO; 0: like any other thread
+  bool require_nts = false;        // leave requests without NTS unanswered
 
   bool operator==(const NtpConfig&) const = default;
 };
@@ -34,6 +35,7 @@ struct NtsKeConfig {
   std::string certificate;  // PEM chain, leaf first
   std::string private_key;  // PEM
   unsigned threads = 0;     // 0: one per usable CPU
+  unsigned nice = 0;
   std::vector<crypto::AeadId> aeads;
   bool gcm_siv_without_record_1024 = false;
   std::string server;      // NTS-KE record 6; empty: not sent

@@ -165,7 +165,7 @@ struct Daemon::Impl {
   }
 
   void run() {
-    for (const auto& shard : shards) shard->start();
+    for (const auto& shard : shards) start(*shard);
     if (ke_service) ke_service->start();
     announce();
     wait_for_signal();
@@ -173,6 +173,15 @@ struct Daemon::Impl {
     control.run();
     if (ke_service) ke_service->stop();
     for (const auto& shard : shards) shard->stop();
+  }
+
+  void start(Shard& shard) {
+    shard.start();
+    const unsigned priority = config.ntp.realtime_priority;
+    if (priority == 0 || be_realtime(shard.thread(), priority)) return;
+    spdlog::warn(
+        "ntp.realtime_priority = {}: not permitted; grant CAP_SYS_NICE or LimitRTPRIO, or write 0",
+        priority);
   }
 
   void wait_for_signal() {

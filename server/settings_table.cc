@@ -314,6 +314,11 @@ void add_ntp(std::vector<Setting>& rows) {
       {"ntp.steering", R"("flow")", "", kRestart,
        "which shard gets a request; flow: by its addresses and ports; cpu: the shard on the CPU "
        "that it came in on, for network cards that spread flows over all CPUs"}));
+  rows.push_back(
+      row(kAt, &NtpConfig::realtime_priority, Integer<unsigned>{0, 99},
+          {"ntp.realtime_priority", "0", "", kRestart,
+           "SCHED_FIFO priority of the serving threads, so that nothing else on their "
+           "CPUs delays NTP (takes CAP_SYS_NICE or LimitRTPRIO); 0: normal scheduling"}));
   rows.push_back(row(kAt, &NtpConfig::symmetric_active, Boolean{},
                      {"ntp.symmetric_active", "false", "", kRestart,
                       "also answer mode 1 (symmetric active), statelessly"}));
@@ -338,6 +343,10 @@ void add_nts_ke_identity(std::vector<Setting>& rows) {
   rows.push_back(row(
       kAt, &NtsKeConfig::threads, Integer<unsigned>{0, 1024},
       {"nts_ke.threads", "0", "threads", kRestart, "NTS-KE threads; 0: one for each usable CPU"}));
+  rows.push_back(row(kAt, &NtsKeConfig::nice, Integer<unsigned>{0, 19},
+                     {"nts_ke.nice", "10", "", kRestart,
+                      "niceness of the NTS-KE threads: a flood of handshakes gives way to NTP; a "
+                      "flood of NTP leaves them a tenth of the CPU at 10, a third at 3"}));
 }
 
 void add_nts_ke_protocol(std::vector<Setting>& rows) {

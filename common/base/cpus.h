@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/resource.h>
 
 #include <optional>
 
@@ -32,6 +33,20 @@ inline bool pin_to_cpu(unsigned cpu) {
   CPU_ZERO(&set);
   CPU_SET(cpu, &set);
   return pthread_setaffinity_np(pthread_self(), sizeof set, &set) == 0;
+}
+
+// The calling thread gives way to those with a lower niceness (0 to 19), and keeps the share of a
+// busy CPU that the scheduler weighs it with: at 10 about a tenth. False: it may not become less
+// nice than it is.
+inline bool be_nice(unsigned niceness) {
+  return setpriority(PRIO_PROCESS, 0, static_cast<int>(niceness)) == 0;
+}
+
+// The thread runs before all of normal priority (SCHED_FIFO, 1 to 99), to which the kernel leaves
+// a twentieth of the CPU. False: the process lacks the right (CAP_SYS_NICE, or RLIMIT_RTPRIO).
+inline bool be_realtime(pthread_t thread, unsigned priority) {
+  const sched_param parameters{.sched_priority = static_cast<int>(priority)};
+  return pthread_setschedparam(thread, SCHED_FIFO, &parameters) == 0;
 }
 
 }  // namespace timeball

@@ -33,6 +33,22 @@ KernelTime read_kernel_time() {
   return {now.tv_sec * kNsPerSecond + now.tv_nsec};
 }
 
+// What makes a KernelTime of now a SteadyTime. The two clocks are read next to each other, again
+// when something came in between.
+Duration kernel_to_steady() {
+  Duration best_gap = Duration::max();
+  Duration best{};
+  for (int i = 0; i < 5 && best_gap > 1us; ++i) {
+    const SteadyTime before = Clock::now();
+    const KernelTime kernel = read_kernel_time();
+    const Duration gap = Clock::now() - before;
+    if (gap >= best_gap) continue;
+    best_gap = gap;
+    best = before.time_since_epoch() + gap / 2 - Duration(kernel.ns);
+  }
+  return best;
+}
+
 NtpTimestamp timestamp(KernelTime t) {
   return NtpTimestamp::from_utc(UtcTime{t.ns});
 }
@@ -82,7 +98,7 @@ struct NtpGun::Run {
   const Duration interval;
   std::optional<ArrivalSchedule> schedule;  // open loop
   SteadyTime now{};                         // when the burst at hand was taken up
-  Duration kernel_to_steady{};              // what makes a KernelTime of now a SteadyTime
+  Duration kernel_to_steady{};
   SteadyTime next_flush{};
 
   bool all_sent() const { return schedule ? schedule->finished() : now >= window.end; }
@@ -350,7 +366,7 @@ void NtpGun::receive(Run& run, SteadyTime until) {
 void NtpGun::take_in(Run& run, std::span<const net::Datagram> batch) {
   if (batch.empty()) return;
   run.now = Clock::now();
-  run.kernel_to_steady = run.now.time_since_epoch() - Duration(read_kernel_time().ns);
+  run.kernel_to_steady = kernel_to_steady();
   sampler_.advance(run.now);
   replies_ = 0;
   for (const net::Datagram& datagram : batch) match(datagram);

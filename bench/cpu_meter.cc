@@ -18,6 +18,12 @@ double seconds(Duration d) {
   return std::chrono::duration<double>(d).count();
 }
 
+std::string busiest_text(const CpuUse& use, double window_s) {
+  return fmt::format("its busiest thread ran {:.0f} % of the time and waited for a CPU {:.0f} %",
+                     100 * seconds(use.busiest.used) / window_s,
+                     100 * seconds(use.busiest.waited) / window_s);
+}
+
 Result<void> read_into(CpuReading& reading, pid_t pid) {
   auto read = read_cpu(pid);
   if (!read) return tl::unexpected(read.error());
@@ -36,34 +42,31 @@ Result<void> CpuMeter::begin() {
 
 Result<void> CpuMeter::end() {
   if (const auto read = read_into(client_after_, ::getpid()); !read) return read;
-  if (!server_pid_) return {};
-  return read_into(server_after_, *server_pid_);
+  if (server_pid_) server_gone_ = !read_into(server_after_, *server_pid_);
+  return {};
 }
 
 void CpuMeter::fill(LoadReport& report) const {
   const double per_done = report.done > 0 ? 1e6 / static_cast<double>(report.done) : 0;
   const CpuUse client = cpu_between(client_before_, client_after_);
-  const double client_busiest = seconds(client.busiest) / report.seconds;
   report.client_cpu_us = seconds(client.used) * per_done;
   report.client_cpu_share = seconds(client.used) / report.seconds;
-  const std::string limit = fmt::format(
-      "this load generator was at its limit (its busiest thread ran or waited for a CPU {:.0f} % "
-      "of the time): the server may do more; try more --threads",
-      100 * client_busiest);
-  if (!server_pid_) {
-    if (client_busiest >= kSaturated) report.notes.push_back(limit);
+  const bool client_saturated = seconds(client.busiest.busy()) >= kSaturated * report.seconds;
+  const std::string limit =
+      "this load generator was at its limit: " + busiest_text(client, report.seconds) +
+      "; the server may do more: try more --threads, or a machine with nothing else to do";
+  if (server_gone_) report.notes.push_back("the server's process ended during the run");
+  if (!server_pid_ || server_gone_) {
+    if (client_saturated) report.notes.push_back(limit);
     return;
   }
   const CpuUse server = cpu_between(server_before_, server_after_);
-  const double server_busiest = seconds(server.busiest) / report.seconds;
   report.server_cpu_us = seconds(server.used) * per_done;
   report.server_cpu_share = seconds(server.used) / report.seconds;
-  if (server_busiest >= kSaturated) return;
-  report.notes.push_back(
-      fmt::format("the server was not the bottleneck: its busiest thread ran or waited for a CPU "
-                  "{:.0f} % of the time",
-                  100 * server_busiest));
-  if (client_busiest >= kSaturated) report.notes.push_back(limit);
+  if (seconds(server.busiest.busy()) >= kSaturated * report.seconds) return;
+  report.notes.push_back("the server was not the bottleneck: " +
+                         busiest_text(server, report.seconds));
+  if (client_saturated) report.notes.push_back(limit);
 }
 
 Result<void> watch(Timeline& timeline, CpuMeter& meter, Progress& progress) {
@@ -73,9 +76,8 @@ Result<void> watch(Timeline& timeline, CpuMeter& meter, Progress& progress) {
   const auto step = std::max<std::chrono::nanoseconds>(timeline.interval(), 200ms);
   for (SteadyTime next = window.begin + step; next < window.end; next += step) {
     std::this_thread::sleep_until(next);
-    // The interval just over may not be complete yet.
-    const TimelinePoint* latest = timeline.close(timeline.index_of(next) - 1);
-    if (latest != nullptr) progress.show(*latest, window.seconds());
+    if (const TimelinePoint* latest = timeline.close(next); latest != nullptr)
+      progress.show(*latest, window.seconds());
   }
   std::this_thread::sleep_until(window.end);
   return meter.end();

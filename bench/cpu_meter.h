@@ -17,7 +17,8 @@ class CpuMeter {
  public:
   explicit CpuMeter(std::optional<int> server_pid) : server_pid_(server_pid) {}
 
-  // At the ends of the window. Fails when the server is not there.
+  // At the ends of the window; begin() also before, to hear early that the server is not there. A
+  // server that is gone at the end is a note in the report.
   Result<void> begin();
   Result<void> end();
   // Fills in the report's CPU figures from its `done` and `seconds`, and says in its notes when the
@@ -28,6 +29,7 @@ class CpuMeter {
   const std::optional<int> server_pid_;
   CpuReading client_before_, client_after_;
   CpuReading server_before_, server_after_;
+  bool server_gone_ = false;
 };
 
 // Sits the window out: meters both ends, shows progress in between. The threads of the load must

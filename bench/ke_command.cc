@@ -45,6 +45,7 @@ class KeCommand : public LoadCommand {
   std::string_view summary() const override { return "load an NTS-KE server with handshakes"; }
   std::string_view description() const override;
   void add_options(CLI::App& app) override;
+  Result<void> check(const CommonOptions& options) const override;
   std::uint16_t default_port() const override { return nts::kKePort; }
   Result<LoadReport> run(const CommonOptions& options, const LoadTarget& target,
                          Progress& progress) override;
@@ -94,6 +95,11 @@ void KeCommand::add_options(CLI::App& app) {
                  "again and again")
       ->check(CLI::Range(0, 50000))
       ->type_name("N");
+}
+
+Result<void> KeCommand::check(const CommonOptions& options) const {
+  if (connections(options_.rate.has_value()) >= options.threads) return {};
+  return fail("there are fewer --connections than --threads: give each thread one at least");
 }
 
 std::optional<double> KeCommand::rate(const LoadTarget& target) const {
@@ -159,6 +165,8 @@ LoadReport KeCommand::make_report(const KeTally& tally) const {
 Result<LoadReport> KeCommand::run(const CommonOptions& options, const LoadTarget& target,
                                   Progress& progress) {
   const std::optional<double> rate = this->rate(target);
+  CpuMeter meter(options.server_pid);
+  if (const auto there = meter.begin(); !there) return tl::unexpected(there.error());
   std::vector<std::unique_ptr<KeTls>> tls;
   for (unsigned i = 0; i < options.threads; ++i) {
     auto made = KeTls::make(options.ke, target);
@@ -168,7 +176,6 @@ Result<LoadReport> KeCommand::run(const CommonOptions& options, const LoadTarget
   const SteadyTime start = std::chrono::steady_clock::now() + kSettle;
   const SteadyTime begin = start + options.warm_up;
   Timeline timeline({begin, begin + options.duration});
-  CpuMeter meter(options.server_pid);
   std::latch metered(1);
   std::vector<std::unique_ptr<KeWorker>> workers;
   std::vector<std::future<void>> threads;

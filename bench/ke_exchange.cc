@@ -106,7 +106,8 @@ const KeOutcomeRow& outcome_row(KeOutcome outcome) {
 
 KeTls::KeTls(const KeClientOptions& options, const LoadTarget& target)
     : options_(options),
-      host_(target.host),
+      host_(target.host.substr(0, target.host.find('%'))),
+      host_is_address_(net::IpAddress::parse(host_).has_value()),
       server_(net::to_asio(target.endpoint)),
       request_(nts::make_ke_request(options.request)),
       context_(SSL_CTX_new(TLS_client_method())) {}
@@ -150,13 +151,16 @@ OpenSsl<SSL, SSL_free> KeTls::new_session() const {
   OpenSsl<SSL, SSL_free> session(SSL_new(context_.get()));
   if (!session) return session;
   SSL_set_connect_state(session.get());
-  X509_VERIFY_PARAM* expected = SSL_get0_param(session.get());
-  if (X509_VERIFY_PARAM_set1_ip_asc(expected, host_.c_str()) == 1) return session;
-  X509_VERIFY_PARAM_set_hostflags(
-      expected, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-  if (X509_VERIFY_PARAM_set1_host(expected, host_.c_str(), host_.size()) != 1 ||
-      SSL_set_tlsext_host_name(session.get(), host_.c_str()) != 1)
-    session.reset();
+  bool ready = host_is_address_ || SSL_set_tlsext_host_name(session.get(), host_.c_str()) == 1;
+  if (options_.verify) {
+    X509_VERIFY_PARAM* expected = SSL_get0_param(session.get());
+    X509_VERIFY_PARAM_set_hostflags(
+        expected, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+    ready = ready && (host_is_address_ ? X509_VERIFY_PARAM_set1_ip_asc(expected, host_.c_str()) == 1
+                                       : X509_VERIFY_PARAM_set1_host(expected, host_.c_str(),
+                                                                     host_.size()) == 1);
+  }
+  if (!ready) session.reset();
   return session;
 }
 
@@ -293,9 +297,13 @@ awaitable<bool> KeExchange::dribble() {
   for (long i = 0; i < size; ++i) {
     error_code error;
     socket_.write_some(asio::buffer(hello + i, 1), error);
-    if (error && error != asio::error::would_block) break;
+    if (error) co_return true;
     arm(1s);  // time_up_ is when the next octet is due
-    if (!co_await fill() && !time_up_) break;
+    if (!co_await fill() && !time_up_) co_return true;
+  }
+  timer_.cancel();
+  time_up_ = false;
+  while (co_await fill()) {
   }
   co_return true;
 }

@@ -72,7 +72,8 @@ class KeTls {
   Result<void> set_up();
 
   const KeClientOptions options_;
-  const std::string host_;
+  const std::string host_;  // without a zone
+  const bool host_is_address_;
   const boost::asio::ip::tcp::endpoint server_;
   const std::vector<std::uint8_t> request_;
   OpenSsl<SSL_CTX, SSL_CTX_free> context_;

@@ -60,8 +60,9 @@ CpuUse cpu_between(const CpuReading& before, const CpuReading& after) {
   for (const auto& [thread, cpu] : after) {
     const auto known = before.find(thread);
     const ThreadCpu then = known == before.end() ? ThreadCpu{} : known->second;
-    use.used += cpu.used - then.used;
-    use.busiest = std::max(use.busiest, cpu.used - then.used + cpu.waited - then.waited);
+    const ThreadCpu now{cpu.used - then.used, cpu.waited - then.waited};
+    use.used += now.used;
+    if (now.busy() > use.busiest.busy()) use.busiest = now;
   }
   return use;
 }

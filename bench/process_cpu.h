@@ -16,6 +16,8 @@ namespace timeball::bench {
 struct ThreadCpu {
   Duration used{};
   Duration waited{};
+
+  Duration busy() const { return used + waited; }  // all of the time when saturated
 };
 
 // By thread id, which is unique on the machine.
@@ -27,8 +29,8 @@ Result<CpuReading> read_cpu(pid_t pid);
 // What happened between two readings. A thread that ended in between is left out: what it used
 // since the first is lost.
 struct CpuUse {
-  Duration used{};
-  Duration busiest{};  // the most that one thread used or waited for: its whole time when saturated
+  Duration used{};      // of all threads
+  ThreadCpu busiest{};  // of the thread that was busy most
 };
 CpuUse cpu_between(const CpuReading& before, const CpuReading& after);
 

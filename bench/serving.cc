@@ -5,7 +5,9 @@
 // CPU, softirq included; and the receive time of the client's kernel minus T3, one clock. Requests
 // are NTS (AEAD 15, one cookie back) of as many associations as asked for. With --veth the client
 // sits in a network namespace of its own.
+#include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -43,6 +45,8 @@ struct Options {
   unsigned server_cpu = 0;
   unsigned client_cpu = 1;
   bool veth = false;
+  bool scaling = false;
+  bool steer = false;
 };
 
 const std::map<std::string, net::IoBackend> kBackends = {{"auto", net::IoBackend::kAuto},
@@ -128,38 +132,35 @@ class Client {
   // Until `end`. Returns the replies received. With more than one under way it never sleeps: to
   // wake it would be part of the server's send, and tens of microseconds on a virtual machine.
   std::uint64_t run(MonotonicTime end, bench::Histogram& t3_to_wire) {
+    constexpr int kPatience_ms = 20;
     std::uint64_t replies = 0;
-    std::size_t under_way = 0;
     while (server::read_monotonic_time() < end) {
-      send(window_ - under_way);
-      under_way = window_;
-      const auto got = next();
-      if (got.empty()) {
-        under_way = 0;
-        continue;
-      }
-      for (const net::Datagram& d : got) note(d, t3_to_wire);
-      replies += got.size();
-      under_way -= std::min(under_way, got.size());
+      pollfd handle{batch_->wait_handle(), POLLIN, 0};
+      if (window_ == 1 && under_way_ == 1) poll(&handle, 1, kPatience_ms);
+      replies += turn(t3_to_wire);
     }
     return replies;
   }
 
- private:
-  // Empty: what was under way is lost.
-  std::span<net::Datagram> next() {
+  // Takes the replies that are there, and sends as many requests. Never waits.
+  std::size_t turn(bench::Histogram& t3_to_wire) {
     constexpr Duration kLost = std::chrono::milliseconds(20);
-    if (window_ == 1) {
-      pollfd handle{batch_->wait_handle(), POLLIN, 0};
-      poll(&handle, 1, kLost / std::chrono::milliseconds(1));
-      return batch_->receive();
+    const auto got = batch_->receive();
+    for (const net::Datagram& d : got) note(d, t3_to_wire);
+    const std::size_t replies = got.size();
+    under_way_ -= std::min(under_way_, replies);
+    const MonotonicTime now = server::read_monotonic_time();
+    if (replies > 0) last_reply_ = now;
+    if (now - last_reply_ > kLost) {
+      under_way_ = 0;
+      last_reply_ = now;
     }
-    const MonotonicTime patience = server::read_monotonic_time() + kLost;
-    auto got = batch_->receive();
-    while (got.empty() && server::read_monotonic_time() < patience) got = batch_->receive();
-    return got;
+    send(window_ - under_way_);
+    under_way_ = window_;
+    return replies;
   }
 
+ private:
   void send(std::size_t count) {
     while (count > 0) {
       const auto part = batch_->compose(std::min(count, net::kBatchCapacity));
@@ -185,6 +186,8 @@ class Client {
   net::Endpoint server_;
   std::size_t window_;
   std::size_t next_ = 0;
+  std::size_t under_way_ = 0;
+  MonotonicTime last_reply_;
   std::unique_ptr<net::UdpBatch> batch_;
 };
 
@@ -223,11 +226,12 @@ using Served = std::function<Figures(pthread_t)>;
 
 Figures with_echo(const Options&, const net::Endpoint& local, net::IoBackend backend,
                   const Served& body) {
-  const auto batch = or_throw(net::make_udp_batch(or_throw(net::open_udp_socket(local)), backend));
+  auto batch = or_throw(net::make_udp_batch(or_throw(net::open_udp_socket(local)), backend));
   std::atomic<bool> stop{false};
   std::thread thread([&] {
     pthread_setname_np(pthread_self(), "echo");
     bench::echo(*batch, stop);
+    batch.reset();  // by its owner
   });
   const struct Stop {
     std::atomic<bool>& stop;
@@ -301,6 +305,74 @@ void run(const Options& options) {
   }
 }
 
+// ---- As many shards as CPUs beside one.
+
+// Clients of many flows on one CPU, until `end`; they share it with a shard.
+std::uint64_t crowd(const World& world, const net::Endpoint& server, unsigned cpu,
+                    MonotonicTime end) {
+  constexpr std::size_t kFlows = 16;
+  constexpr std::size_t kWindow = 16;
+  pin(cpu);
+  std::vector<std::unique_ptr<Client>> clients(kFlows);
+  for (auto& client : clients) client = std::make_unique<Client>(world, server, kWindow);
+  bench::Histogram unused;
+  std::uint64_t replies = 0;
+  while (server::read_monotonic_time() < end) {
+    std::size_t came = 0;
+    for (auto& client : clients) came += client->turn(unused);
+    if (came == 0) sched_yield();
+    replies += came;
+  }
+  return replies;
+}
+
+// CPU time of the shards' threads for each reply, in us, under the same crowd on both CPUs.
+double shards_cost(const Options& options, const World& world, const net::Endpoint& local,
+                   net::IoBackend backend, unsigned count) {
+  const std::array<unsigned, 2> cpus = {options.server_cpu, options.client_cpu};
+  std::vector<std::unique_ptr<server::Shard>> shards;
+  for (unsigned i = 0; i < count; ++i) {
+    server::ShardOptions shard_options;
+    shard_options.listen = {local};
+    shard_options.io = backend;
+    shard_options.cpu = cpus[i];
+    if (options.steer) shard_options.steer_by_cpu.assign(cpus.begin(), cpus.begin() + count);
+    shards.push_back(std::make_unique<server::Shard>(
+        shard_options, server::Publications{world.clock, world.keys, world.access}));
+  }
+  for (const auto& shard : shards) shard->start();
+  const auto length = Duration(static_cast<std::int64_t>(options.seconds * 1e9));
+  const MonotonicTime end = server::read_monotonic_time() + length;
+  std::uint64_t other = 0;
+  std::thread thread([&] { other = crowd(world, local, cpus[1], end); });
+  const std::uint64_t replies = crowd(world, local, cpus[0], end);
+  thread.join();
+  if (replies + other == 0) throw std::runtime_error("no reply came");
+  Duration cpu{};
+  for (const auto& shard : shards) cpu += cpu_time(shard->thread());
+  return us(cpu) / static_cast<double>(replies + other);
+}
+
+void run_scaling(const Options& options) {
+  const World world(options.associations);
+  std::uint16_t port = 20123;
+  for (const std::string& backend : options.backends) {
+    std::vector<double> ratios;
+    for (unsigned round = 0; round < options.rounds; ++round) {
+      std::array<double, 2> cost{};
+      for (unsigned count : {1U, 2U}) {
+        const net::Endpoint local{net::IpAddress::from_v4(INADDR_LOOPBACK), port++, 0};
+        cost[count - 1] = shards_cost(options, world, local, kBackends.at(backend), count);
+      }
+      std::printf("%s: CPU us a reply: one shard %.3f, two %.3f\n", backend.c_str(), cost[0],
+                  cost[1]);
+      ratios.push_back(cost[1] / cost[0]);
+    }
+    std::printf("%s: two shards / one, CPU a reply: min %.3f, median %.3f of %zu\n",
+                backend.c_str(), std::ranges::min(ratios), median(ratios), ratios.size());
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -319,9 +391,12 @@ int main(int argc, char** argv) {
   app.add_option("--server-cpu", options.server_cpu)->capture_default_str();
   app.add_option("--client-cpu", options.client_cpu)->capture_default_str();
   app.add_flag("--veth", options.veth, "over a veth pair between two network namespaces");
+  app.add_flag("--scaling", options.scaling,
+               "instead: two shards, one on each CPU, beside one shard, clients on both CPUs");
+  app.add_flag("--steer", options.steer, "with --scaling: requests go to the shard on their CPU");
   CLI11_PARSE(app, argc, argv);
   try {
-    run(options);
+    options.scaling ? run_scaling(options) : run(options);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "serving: %s\n", error.what());
     return 1;

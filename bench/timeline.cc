@@ -46,9 +46,8 @@ void Timeline::add(std::size_t index, const Interval& interval) {
   open_[std::max(index, closed_.size())].merge(interval);
 }
 
-const TimelinePoint* Timeline::close(std::size_t index) {
-  const std::lock_guard lock(mutex_);
-  while (closed_.size() < std::min(index, count_)) {
+void Timeline::close_before(std::size_t index) {
+  while (closed_.size() < index) {
     const std::size_t next = closed_.size();
     const nanoseconds begin = static_cast<std::int64_t>(next) * interval_;
     const nanoseconds end = next + 1 == count_ ? window_.end - window_.begin : begin + interval_;
@@ -56,11 +55,17 @@ const TimelinePoint* Timeline::close(std::size_t index) {
                                std::chrono::duration<double>(end - begin).count()));
     open_.erase(next);
   }
+}
+
+const TimelinePoint* Timeline::close(SteadyTime now) {
+  const std::lock_guard lock(mutex_);
+  close_before(index_of(now - interval_));
   return closed_.empty() ? nullptr : &closed_.back();
 }
 
 std::vector<TimelinePoint> Timeline::finish() {
-  close(count_);
+  const std::lock_guard lock(mutex_);
+  close_before(count_);
   return closed_;
 }
 

@@ -42,10 +42,11 @@ class Timeline {
   // Intervals of a hundredth of the window, but 50 ms at least and 1 s at most.
   explicit Timeline(const Window& window);
 
-  // Any thread. What is over by `now` closes an interval behind it, so that stragglers still count.
+  // Any thread.
   void add(std::size_t index, const Interval& interval);
-  // Main thread: closes the intervals before `index`, and gives the latest closed one.
-  const TimelinePoint* close(std::size_t index);
+  // Main thread: closes what was over an interval before `now`, when all writers have handed it
+  // over, and gives the latest that is closed.
+  const TimelinePoint* close(SteadyTime now);
   // Closes all. The timeline from then on.
   std::vector<TimelinePoint> finish();
 
@@ -55,6 +56,8 @@ class Timeline {
   std::size_t index_of(SteadyTime t) const;
 
  private:
+  void close_before(std::size_t index);
+
   const Window window_;
   const std::chrono::nanoseconds interval_;
   const std::size_t count_;

@@ -14,10 +14,14 @@
 
 namespace timeball::server {
 
+// Which shard gets a request: by its addresses and ports, or the one on the CPU it came in on.
+enum class Steering : std::uint8_t { kFlow, kCpu };
+
 struct NtpConfig {
   std::vector<net::Endpoint> listen;
   unsigned shards = 0;  // 0: one per usable CPU
   net::IoBackend io = net::IoBackend::kAuto;
+  Steering steering = Steering::kFlow;
   bool symmetric_active = false;  // also answer mode 1, with mode 2
   bool require_nts = false;       // leave requests without NTS unanswered
 

@@ -111,14 +111,26 @@ struct Daemon::Impl {
         config.ntp.io,
         {config.ntp.symmetric_active, config.ntp.require_nts, rate_limits(config.rate_limit)},
         config.crypto.implementation,
+        {},
         std::nullopt};
     for (const net::Endpoint& local : config.ntp.listen) {
       or_throw(net::require_udp_port_free(local));
     }
     const unsigned count = config.ntp.shards != 0 ? config.ntp.shards : usable_cpus();
-    const bool pinned = count <= usable_cpus();
+    std::vector<unsigned> cpus;
+    for (unsigned i = 0; i < count && count <= usable_cpus(); ++i) {
+      cpus.push_back(usable_cpu(i).value());
+    }
+    if (config.ntp.steering == Steering::kCpu) {
+      if (cpus.empty()) {
+        throw std::runtime_error(
+            "steering by CPU needs a CPU for each shard; lower shards, or set steering to "
+            "\"flow\"");
+      }
+      options.steer_by_cpu = cpus;
+    }
     for (unsigned i = 0; i < count; ++i) {
-      if (pinned) options.cpu = usable_cpu(i);
+      if (!cpus.empty()) options.cpu = cpus[i];
       shards.push_back(std::make_unique<Shard>(options, publications));
     }
   }

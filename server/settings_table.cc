@@ -308,6 +308,12 @@ void add_ntp(std::vector<Setting>& rows) {
                                              {"io_uring", net::IoBackend::kIoUring},
                                              {"mmsg", net::IoBackend::kMmsg}}},
                      {"ntp.io", R"("auto")", "", kRestart, "how datagrams reach the kernel"}));
+  rows.push_back(row(
+      kAt, &NtpConfig::steering,
+      Choice<Steering>{{{"flow", Steering::kFlow}, {"cpu", Steering::kCpu}}},
+      {"ntp.steering", R"("flow")", "", kRestart,
+       "which shard gets a request; flow: by its addresses and ports; cpu: the shard on the CPU "
+       "that it came in on, for network cards that spread flows over all CPUs"}));
   rows.push_back(row(kAt, &NtpConfig::symmetric_active, Boolean{},
                      {"ntp.symmetric_active", "false", "", kRestart,
                       "also answer mode 1 (symmetric active), statelessly"}));

@@ -1,8 +1,11 @@
 #include "server/shard.h"
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/post.hpp>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 #include <stdexcept>
 #include <thread>
 
@@ -14,17 +17,19 @@
 namespace timeball::server {
 namespace {
 
-namespace asio = boost::asio;
-
 // Datagrams stamped, sealed and sent together.
 constexpr std::size_t kGroup = TransmitDelay::kMaxGroup;
+
+// After a batch of fewer, to look for another would mostly be a system call in vain.
+constexpr std::size_t kLikelyMore = net::kBatchCapacity / 4;
 
 // Batches taken from one socket before the others get their turn.
 constexpr int kMaxRounds = 8;
 
 }  // namespace
 
-struct Shard::Impl {
+// Nothing of it shares a cache line with another shard.
+struct alignas(64) Shard::Impl {
   // A reply whose transmit time was asked for.
   struct Sample {
     std::size_t group = 0;  // how many replies
@@ -34,17 +39,14 @@ struct Shard::Impl {
     bool warm_up = false;
   };
 
-  // A socket of the shard, and how Asio waits for it. The batch owns the descriptor.
+  // A socket of the shard.
   struct Listener {
-    Listener(asio::io_context& io, std::unique_ptr<net::UdpBatch> b)
-        : batch(std::move(b)), readable(io, batch->wait_handle()) {}
-    ~Listener() { readable.release(); }
+    explicit Listener(std::unique_ptr<net::UdpBatch> b) : batch(std::move(b)) {}
 
     std::unique_ptr<net::UdpBatch> batch;
     TransmitDelay delay;
     std::array<Sample, net::kBatchCapacity> samples;  // under way, by transmit key
     std::uint32_t next_sample = 0;
-    asio::posix::stream_descriptor readable;
   };
 
   Impl(const ShardOptions& options, const Publications& publications)
@@ -57,26 +59,37 @@ struct Shard::Impl {
     for (const net::Endpoint& local : options.listen) {
       const auto socket = net::open_udp_socket(local);
       if (!socket) throw std::runtime_error(socket.error().message);
+      if (!options.steer_by_cpu.empty() && !net::steer_by_cpu(*socket, options.steer_by_cpu)) {
+        close(*socket);
+        throw std::runtime_error("the kernel refuses to steer by CPU; set steering to \"flow\"");
+      }
       auto batch = net::make_udp_batch(*socket, options.io);
       if (!batch) throw std::runtime_error(batch.error().message);
-      listeners.push_back(std::make_unique<Listener>(io, std::move(*batch)));
+      listeners.push_back(std::make_unique<Listener>(std::move(*batch)));
     }
   }
 
-  void wait(Listener& listener) {
-    listener.readable.async_wait(asio::posix::stream_descriptor::wait_read,
-                                 [this, &listener](const boost::system::error_code& error) {
-                                   if (error) return;
-                                   on_readable(listener);
-                                   wait(listener);
-                                 });
+  // Until stop() says so. poll: few sockets, and one call where epoll would need two.
+  void serve() {
+    std::vector<pollfd> handles;
+    for (const auto& listener : listeners) {
+      handles.push_back({listener->batch->wait_handle(), POLLIN, 0});
+    }
+    handles.push_back({end.fd, POLLIN, 0});
+    for (;;) {
+      if (poll(handles.data(), handles.size(), -1) < 0) continue;  // a signal
+      if (handles.back().revents != 0) return;
+      for (std::size_t i = 0; i < listeners.size(); ++i) {
+        if (handles[i].revents != 0) on_readable(*listeners[i]);
+      }
+    }
   }
 
   void on_readable(Listener& listener) {
     for (int round = 0; round < kMaxRounds; ++round) {
       const std::span<net::Datagram> batch = listener.batch->receive();
-      if (batch.empty()) break;
-      answer(listener, batch);
+      if (!batch.empty()) answer(listener, batch);
+      if (batch.size() < kLikelyMore) break;
     }
     take_over();
   }
@@ -114,10 +127,10 @@ struct Shard::Impl {
       if (d.reply_length == 0) continue;
       const KernelTime leaves = now + listener.delay.expected(group, position);
       responder.stamp({&d, 1}, leaves);
-      d.want_transmit_time = sampled.contains(position);
+      d.want_transmit_time = sampled && sampled->position == position;
       if (d.want_transmit_time) {
         d.transmit_key = listener.next_sample++ % net::kBatchCapacity;
-        listener.samples[d.transmit_key] = {group, position, now, leaves, sampled.warm_up};
+        listener.samples[d.transmit_key] = {group, position, now, leaves, sampled->warm_up};
       }
       ++position;
     }
@@ -168,7 +181,17 @@ struct Shard::Impl {
     counters.receive_errors.set(sum.receive_errors);
   }
 
-  asio::io_context io{1};
+  // Readable once the shard is to end.
+  struct End {
+    End() : fd(eventfd(0, EFD_CLOEXEC)) {
+      if (fd < 0) throw std::runtime_error(std::string("eventfd: ") + std::strerror(errno));
+    }
+    ~End() { close(fd); }
+    void tell() const { eventfd_write(fd, 1); }
+    int fd;
+  };
+
+  End end;
   const Seqlock<ClockState>& clock;
   Subscription<nts::KeyRing> keys;
   Subscription<AccessPolicy> access;
@@ -187,18 +210,17 @@ Shard::~Shard() {
 }
 
 void Shard::start() {
-  for (const auto& listener : impl_->listeners) impl_->wait(*listener);
   impl_->thread = std::thread([this] {
     pthread_setname_np(pthread_self(), "shard");
     if (impl_->cpu) pin_to_cpu(*impl_->cpu);  // as far as the system lets us
-    impl_->io.run();
+    impl_->serve();
     // Here, by their owner: from another thread the kernel would keep an io_uring's socket a while.
     impl_->listeners.clear();
   });
 }
 
 void Shard::stop() {
-  impl_->io.stop();
+  impl_->end.tell();
   if (impl_->thread.joinable()) impl_->thread.join();
 }
 

@@ -42,6 +42,9 @@ struct ShardOptions {
   net::IoBackend io = net::IoBackend::kAuto;
   ResponderOptions responder;
   crypto::Implementation crypto = crypto::Implementation::kAuto;
+  // The shards' CPUs in the order of their making: requests go to the shard on the CPU they came in
+  // on. Empty: by their addresses and ports.
+  std::vector<unsigned> steer_by_cpu;
   std::optional<unsigned> cpu;  // where its thread runs; nothing: where the kernel likes
 };
 

@@ -5,23 +5,18 @@
 
 namespace timeball::server {
 
-TransmitDelay::Sample TransmitDelay::choose(std::size_t size, KernelTime now) {
+std::optional<TransmitDelay::Sample> TransmitDelay::choose(std::size_t size, KernelTime now) {
   assert(size >= 1 && size <= kMaxGroup);
-  Size& of = sizes_[size];
-  if (!of.known) {
-    of.known = true;
-    return {0, size};
-  }
-  if (warm_) {
+  std::size_t& turn = turns_[size];
+  if (warm_ || turn < kAtFirst * size) {
     warm_ = false;
-    const std::size_t position = of.turn++ % size;
-    return {position, position + 1};
+    return Sample{turn++ % size};
   }
   const Duration since = now - sampled_at_;
-  if (since >= Duration{} && since < kInterval) return {};
+  if (since >= Duration{} && since < kInterval) return std::nullopt;
   sampled_at_ = now;
   warm_ = true;
-  return {0, 1, true};
+  return Sample{0, true};
 }
 
 void TransmitDelay::learn(std::size_t size, std::size_t position, Duration delay) {
@@ -35,6 +30,9 @@ void TransmitDelay::learn(std::size_t size, std::size_t position, Duration delay
   const auto middle = sorted.begin() + (count - 1) / 2;
   std::nth_element(sorted.begin(), middle, sorted.begin() + count);
   expected_ns_[cell(size, position)] = *middle;
+  for (std::size_t other = position + 1; other <= kMaxGroup; ++other) {
+    if (samples_[cell(other, position)].count == 0) expected_ns_[cell(other, position)] = *middle;
+  }
 }
 
 }  // namespace timeball::server

@@ -17,6 +17,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "common/time/time_scales.h"
 
@@ -24,41 +25,39 @@ namespace timeball::server {
 
 class TransmitDelay {
  public:
-  // Replies in a group at most.
-  static constexpr std::size_t kMaxGroup = 8;
+  // Replies in a group at most. Each group is a system call more; but the longer it takes, the
+  // likelier an interrupt between T3 and the wire. With 8 more than one reply in a hundred was hit,
+  // tens of microseconds late, on a virtual machine whose host interrupts it 1,000 times a second.
+  static constexpr std::size_t kMaxGroup = 5;
   // From one pair of sampled groups to the next, at least: each sample costs as much as a reply.
-  static constexpr Duration kInterval = std::chrono::milliseconds(2);
+  static constexpr Duration kInterval = std::chrono::milliseconds(4);
   // Longer ones are ignored: the clock was stepped, or the device held on to the packet.
   static constexpr Duration kLongest = std::chrono::milliseconds(1);
 
-  // Of which replies of a group, positions [first, end), to ask the transmit time.
+  // Of which reply of a group to ask the transmit time: never of two, the first would delay the
+  // second.
   struct Sample {
-    std::size_t first = 0;
-    std::size_t end = 0;
+    std::size_t position = 0;
     bool warm_up = false;  // not to be learned from
-
-    bool contains(std::size_t position) const { return position >= first && position < end; }
   };
-  // Size: 1 to kMaxGroup. All of the first group of a size, then one in turn.
-  Sample choose(std::size_t size, KernelTime now);
+  // Size: 1 to kMaxGroup. Each position in turn; at first without a pause.
+  std::optional<Sample> choose(std::size_t size, KernelTime now);
   // From reading the clock to the wire.
   void learn(std::size_t size, std::size_t position, Duration delay);
-  // Zero as long as nothing is known.
+  // As long as nothing is known of the size: what is known of the position; zero before that.
   Duration expected(std::size_t size, std::size_t position) const {
     return Duration(expected_ns_[cell(size, position)]);
   }
 
  private:
   static constexpr std::size_t kWindow = 9;
+  // Of each position, at first: one may be hit by an interrupt, and a rare size waits for the next.
+  static constexpr std::size_t kAtFirst = 3;
   static constexpr std::size_t kCells = kMaxGroup * (kMaxGroup + 1) / 2;
 
   struct Samples {
     std::array<std::int32_t, kWindow> delay_ns{};
     std::size_t count = 0;  // since the start
-  };
-  struct Size {
-    bool known = false;
-    std::size_t turn = 0;  // of the positions
   };
 
   static constexpr std::size_t cell(std::size_t size, std::size_t position) {
@@ -67,7 +66,7 @@ class TransmitDelay {
 
   KernelTime sampled_at_;
   bool warm_ = false;
-  std::array<Size, kMaxGroup + 1> sizes_;
+  std::array<std::size_t, kMaxGroup + 1> turns_{};  // samples chosen, by size
   std::array<std::int32_t, kCells> expected_ns_{};  // apart from the samples: read for each reply
   std::array<Samples, kCells> samples_;
 };

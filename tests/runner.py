@@ -213,10 +213,13 @@ def fuzz_one(name, binary, seconds):
     learned.mkdir(parents=True, exist_ok=True)
     log = RESULTS / "fuzz" / f"{name}.log"
     with log.open("wb") as out:
-        status = subprocess.run(
-            [binary, f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=3000", "-print_final_stats=1",
-             f"-artifact_prefix={log.parent}/{name}-", learned, *([seeds] if seeds.is_dir() else [])],
-            cwd=ROOT, stdout=out, stderr=out, timeout=seconds + 120).returncode
+        try:
+            status = subprocess.run(
+                [binary, f"-max_total_time={seconds}", "-timeout=60", "-rss_limit_mb=3000", "-print_final_stats=1",
+                 f"-artifact_prefix={log.parent}/{name}-", learned, *([seeds] if seeds.is_dir() else [])],
+                cwd=ROOT, stdout=out, stderr=out, timeout=seconds + 120).returncode
+        except subprocess.TimeoutExpired:
+            status = 124
     lines = log.read_text(errors="replace").splitlines()
     executions = next((line.split()[-1] for line in lines if line.startswith("stat::number_of_executed_units")), "0")
     print(f"fuzz {name}: {executions} executions" + (", FINDING" if status else ""), flush=True)

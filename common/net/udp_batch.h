@@ -91,6 +91,11 @@ enum class IoBackend : std::uint8_t { kAuto, kIoUring, kMmsg };
 // not use it.
 Result<int> open_udp_socket(const Endpoint& local);
 
+// Of the sockets bound to this one's address, the n-th by order of binding gets from now on what
+// comes in on CPU cpus[n]; what comes in on another CPU, or where a socket is missing, goes by its
+// addresses and ports as before. Applies to sockets bound later too. False: the kernel refused.
+bool steer_by_cpu(int socket, std::span<const unsigned> cpus);
+
 // A client's: as open_udp_socket(), but not bound: the kernel chooses a port, nobody else's, at the
 // first datagram. It may send from every address that is routed to this host (IPV6_FREEBIND).
 Result<int> open_client_socket(int family);
@@ -99,9 +104,9 @@ Result<int> open_client_socket(int family);
 // two daemons of one user share a port unnoticed. Asked once, before the first of our own.
 Result<void> require_udp_port_free(const Endpoint& local);
 
-// Takes the socket: closes it at the end, or at once on an error. kAuto picks mmsg until
-// measurements say otherwise. kIoUring fails with a sentence when the kernel does not offer it
-// (Linux 6.1).
+// Takes the socket: closes it at the end, or at once on an error. kAuto is mmsg: the
+// cheaper one wherever bench/serving has measured them. kIoUring fails with a sentence when the
+// kernel does not offer it (Linux 6.1).
 Result<std::unique_ptr<UdpBatch>> make_udp_batch(int socket, IoBackend backend);
 
 }  // namespace timeball::net

@@ -1,8 +1,10 @@
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "common/net/udp_batch.h"
 #include "common/net/udp_message.h"
@@ -92,6 +94,19 @@ Result<int> bound_socket(const Endpoint& local, bool share_port) {
 
 Result<int> open_udp_socket(const Endpoint& local) {
   return bound_socket(local, true);
+}
+
+bool steer_by_cpu(int socket, std::span<const unsigned> cpus) {
+  constexpr auto kCpu = static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_CPU);
+  constexpr std::uint32_t kByHash = 0xffffffff;  // no socket has that number
+  std::vector<sock_filter> program = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kCpu)};
+  for (std::uint32_t n = 0; n < cpus.size(); ++n) {
+    program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, cpus[n], 0, 1));
+    program.push_back(BPF_STMT(BPF_RET | BPF_K, n));
+  }
+  program.push_back(BPF_STMT(BPF_RET | BPF_K, kByHash));
+  const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
+  return setsockopt(socket, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &filter, sizeof filter) == 0;
 }
 
 Result<int> open_client_socket(int family) {

@@ -5,6 +5,7 @@ import signal
 import subprocess
 
 import daemon as daemons
+import pytest
 
 
 def timeballd(*arguments):
@@ -75,6 +76,21 @@ def test_json_log_is_one_object_a_line(start):
     lines = [json.loads(line) for line in d.log().splitlines()]
     assert len(lines) >= 5
     assert all(set(line) == {"time", "level", "message"} for line in lines)
+
+
+@pytest.mark.parametrize("io", ["mmsg", "io_uring"])
+def test_steering_by_cpu_answers_every_flow(start, io):
+    with start({"ntp.io": io, "ntp.steering": "cpu"}) as d:
+        for _ in range(20):
+            with d.ntp() as s, d.ntp("::1") as s6:
+                s.plain()
+                s6.plain()
+
+
+def test_steering_by_cpu_needs_a_cpu_for_each_shard(start):
+    d = start({"ntp.shards": 1024, "ntp.steering": "cpu"}).spawn()
+    assert d.process.wait(20) == 1
+    assert "lower shards, or set steering to" in d.log()
 
 
 def test_io_uring_serves_as_mmsg_does(start):

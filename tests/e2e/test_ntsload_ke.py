@@ -230,8 +230,9 @@ GOOD_HEAD = nts.next_protocol(0) + nts.aead_record(15)
     ("timeout", {"answer": b"", "silent": True}),
 ), ids=lambda v: v if isinstance(v, str) else "")
 def test_bad_server_is_named(certificates, name, options):
+    patience = "300ms" if name == "timeout" else "30s"
     with BadServer(certificates, **options) as server:
-        run = load("ke", f"{daemons.HOST}:{server.port}", "--connections", 1, "--timeout", "400ms", *SHORT)
+        run = load("ke", f"{daemons.HOST}:{server.port}", "--connections", 1, "--timeout", patience, *SHORT)
     assert run.status == 3 and run.report["done"] == 0, run
     assert run.count(name) == run.report["started"] > 0, run
 
@@ -303,6 +304,22 @@ def test_idle_server_is_not_called_the_bottleneck(start):
 def test_missing_server_process_is_one_line(daemon):
     run = ntsload("ke", target(daemon), "--server-pid", 2**31 - 1, *SHORT)
     assert run.status == 1 and len(run.err.splitlines()) == 1 and "2147483647" in run.err, run
+
+
+def test_server_that_dies_is_reported(start):
+    d = start().start()
+    with subprocess.Popen([BINARY, "ke", target(d), "--json", "-", "--rate", "50", "--duration", "2s", "--warm-up", "0s",
+                           "--server-pid", str(d.process.pid)], stdout=subprocess.PIPE) as process:
+        daemons.wait_for(lambda: completed(d) >= 5, what="the load's start")
+        d.kill()
+        report = json.loads(process.communicate(timeout=60)[0])
+    assert process.returncode == 0 and 5 <= report["done"] < report["started"] == 100
+    assert "the server's process ended during the run" in report["notes"]
+
+
+def test_fewer_connections_than_threads_are_one_line(daemon):
+    run = ntsload("ke", target(daemon), "--connections", 1, "--threads", 2, *SHORT)
+    assert run.status == 2 and len(run.err.splitlines()) == 1 and "--connections" in run.err, run
 
 
 def test_text_report_and_silence_when_piped(daemon, tmp_path):

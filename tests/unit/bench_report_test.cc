@@ -156,9 +156,12 @@ TEST_F(TimelineTest, WritersIntervalsAreMerged) {
 TEST_F(TimelineTest, StragglersGoToTheLastIntervalThatIsOpen) {
   TimelineWriter writer(timeline_);
   writer.done(begin_ + 10ms, 1ms);
-  EXPECT_EQ(timeline_.close(0), nullptr);
-  ASSERT_NE(timeline_.close(2), nullptr);  // before the writer has handed over
-  writer.done(begin_ + 5s, 2ms);           // long after the window
+  EXPECT_EQ(timeline_.close(begin_ - 1s), nullptr);
+  EXPECT_EQ(timeline_.close(begin_ + 99ms), nullptr);
+  const TimelinePoint* latest = timeline_.close(begin_ + 150ms);  // the writer is late
+  ASSERT_NE(latest, nullptr);
+  EXPECT_DOUBLE_EQ(latest->seconds, 0.1);
+  writer.done(begin_ + 5s, 2ms);  // long after the window
   writer.flush(begin_ + 5s);
   const auto points = timeline_.finish();
   ASSERT_EQ(points.size(), 20u);
@@ -207,7 +210,31 @@ TEST(ProcessCpu, DifferenceIsOverAllThreadsAndNamesTheBusiest) {
   const CpuReading after = {{1, {40ms, 1ms}}, {2, {30ms, 45ms}}, {4, {5ms, 0ms}}};
   const CpuUse use = cpu_between(before, after);
   EXPECT_EQ(use.used, 45ms);
-  EXPECT_EQ(use.busiest, 50ms);
+  EXPECT_EQ(use.busiest.used, 10ms);
+  EXPECT_EQ(use.busiest.waited, 40ms);
+}
+
+TEST(CpuMeter, ServerThatEndsIsANote) {
+  int pipe_to_child[2];
+  ASSERT_EQ(::pipe(pipe_to_child), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    char octet;
+    ::close(pipe_to_child[1]);
+    ::_exit(static_cast<int>(::read(pipe_to_child[0], &octet, 1)));
+  }
+  CpuMeter meter(child);
+  ASSERT_TRUE(meter.begin());
+  ::close(pipe_to_child[1]);
+  ::close(pipe_to_child[0]);
+  ::waitpid(child, nullptr, 0);
+  ASSERT_TRUE(meter.end());
+  LoadReport report = sample_report();
+  report.server_cpu_us.reset();
+  report.notes.clear();
+  meter.fill(report);
+  EXPECT_EQ(report.notes, std::vector<std::string>{"the server's process ended during the run"});
+  EXPECT_FALSE(report.server_cpu_us);
 }
 
 TEST(CpuMeter, MissingServerIsNamed) {

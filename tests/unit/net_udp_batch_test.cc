@@ -498,6 +498,47 @@ TEST_P(UdpBatchTest, TwoBatchesShareAPort) {
   EXPECT_GT(b, 0u);
 }
 
+// On loopback a datagram comes in on the CPU of its sender.
+TEST_P(UdpBatchTest, SteeringByCpuPicksTheSocketOfTheSendersCpu) {
+  cpu_set_t usable;
+  ASSERT_EQ(sched_getaffinity(0, sizeof usable, &usable), 0);
+  std::vector<unsigned> cpus;
+  for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &usable)) cpus.push_back(cpu);
+  }
+  std::vector<Server> servers;
+  servers.push_back(serve("127.0.0.1"));
+  ASSERT_TRUE(steer_by_cpu(servers[0].batch->wait_handle(), cpus));
+  while (servers.size() < cpus.size()) servers.push_back(serve(servers[0].local));
+  for (std::size_t n = 0; n < cpus.size(); ++n) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpus[n], &one);
+    ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+    for (int flow = 0; flow < 8; ++flow) Client(at("127.0.0.1")).send(servers[0].local, "x");
+  }
+  ASSERT_EQ(sched_setaffinity(0, sizeof usable, &usable), 0);
+  for (Server& server : servers) {
+    EXPECT_EQ(await(*server.batch).size(), 8u);
+    EXPECT_TRUE(server.batch->receive().empty());
+  }
+}
+
+// What no rule names goes by its hash, as without steering.
+TEST_P(UdpBatchTest, SteeringLeavesOtherCpusToTheHash) {
+  Server one = serve("127.0.0.1");
+  ASSERT_TRUE(steer_by_cpu(one.batch->wait_handle(), std::vector<unsigned>{CPU_SETSIZE}));
+  Server two = serve(one.local);
+  std::size_t received = 0;
+  for (int flow = 0; flow < 64; ++flow) Client(at("127.0.0.1")).send(one.local, "x");
+  for (UdpBatch* batch : {one.batch.get(), two.batch.get()}) {
+    const std::size_t share = await(*batch).size();
+    EXPECT_GT(share, 0u);
+    received += share;
+  }
+  EXPECT_GE(received, 32u);
+}
+
 // A batch is made by one thread and used by another, which has it in its epoll set from the start.
 TEST_P(UdpBatchTest, MadeByOneThreadUsedByAnother) {
   const Endpoint local = at("127.0.0.1", free_port("127.0.0.1"));

@@ -355,6 +355,7 @@ constexpr std::string_view kEverything = R"(
 listen = ["192.0.2.1:1123"]
 shards = 3
 io = "mmsg"
+steering = "cpu"
 symmetric_active = true
 require_nts = true
 [nts_ke]
@@ -403,6 +404,7 @@ TEST(Settings, EverySettingIsRead) {
   EXPECT_EQ(c.ntp.listen[0].to_string(), "192.0.2.1:1123");
   EXPECT_EQ(c.ntp.shards, 3u);
   EXPECT_EQ(c.ntp.io, net::IoBackend::kMmsg);
+  EXPECT_EQ(c.ntp.steering, Steering::kCpu);
   EXPECT_TRUE(c.ntp.symmetric_active);
   EXPECT_TRUE(c.ntp.require_nts);
   EXPECT_FALSE(c.nts_ke.enabled);

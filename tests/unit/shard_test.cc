@@ -126,6 +126,22 @@ TEST_P(ShardTest, AnswersBothFamiliesAndCounts) {
   EXPECT_EQ(shard.counters().without_kernel_timestamp.value(), 0U);
 }
 
+// T3 is ahead of the clock reading by what the kernel's transmit timestamps tell.
+TEST_P(ShardTest, T3IsSetAheadByTheDelayThatWasLearned) {
+  Shard shard(options_, publications());
+  shard.start();
+  Client client(options_.listen[0]);
+  for (int i = 0; i < 1000 && shard.counters().t3_compensation_ns.value() == 0; ++i) {
+    EXPECT_FALSE(client.ask(nts::make_plain_request(random_).packet).empty());
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  shard.stop();
+  EXPECT_GT(shard.counters().t3_compensation_ns.value(), 0U);
+  std::uint64_t samples = 0;
+  for (const Counter& bucket : shard.counters().t3_to_wire.counts) samples += bucket.value();
+  EXPECT_GE(samples, 2U);
+}
+
 // Keys, access and clock are replaced again and again while two shards answer on one port.
 TEST_P(ShardTest, ServesWhileTheWorldChanges) {
   Shard one(options_, publications());

@@ -22,14 +22,22 @@ TEST(TransmitDelay, NothingIsKnownAtFirst) {
   }
 }
 
-TEST(TransmitDelay, TheFirstGroupOfASizeIsSampledWhole) {
+// Past the samples at first, three of each position.
+void begin(TransmitDelay& delay, std::size_t size) {
+  for (std::size_t i = 0; i < 3 * size; ++i) delay.choose(size, kStart);
+}
+
+TEST(TransmitDelay, AtFirstEveryGroupIsSampledAtEachPositionInTurn) {
   TransmitDelay delay;
   for (std::size_t size = 1; size <= kMax; ++size) {
-    const auto sample = delay.choose(size, kStart);
-    EXPECT_EQ(sample.first, 0u);
-    EXPECT_EQ(sample.end, size);
-    EXPECT_FALSE(sample.warm_up);
+    for (std::size_t i = 0; i < 3 * size; ++i) {
+      const auto sample = delay.choose(size, kStart);
+      ASSERT_TRUE(sample);
+      EXPECT_EQ(sample->position, i % size);
+      EXPECT_FALSE(sample->warm_up);
+    }
   }
+  EXPECT_TRUE(delay.choose(1, kStart)->warm_up);
 }
 
 TEST(TransmitDelay, OneSampleEndsTheIgnorance) {
@@ -37,42 +45,49 @@ TEST(TransmitDelay, OneSampleEndsTheIgnorance) {
   delay.learn(3, 1, microseconds(4));
   EXPECT_EQ(delay.expected(3, 1), microseconds(4));
   EXPECT_EQ(delay.expected(3, 0), Duration{});
-  EXPECT_EQ(delay.expected(2, 1), Duration{});
 }
 
-TEST(TransmitDelay, SamplesComeInPairsThatVisitEachPositionInTurn) {
+TEST(TransmitDelay, ASizeNeverSeenIsJudgedByItsPosition) {
+  TransmitDelay delay;
+  delay.learn(3, 1, microseconds(4));
+  EXPECT_EQ(delay.expected(2, 1), microseconds(4));
+  EXPECT_EQ(delay.expected(kMax, 1), microseconds(4));
+  delay.learn(2, 1, microseconds(3));
+  EXPECT_EQ(delay.expected(2, 1), microseconds(3));
+  EXPECT_EQ(delay.expected(3, 1), microseconds(4));  // known for itself
+}
+
+TEST(TransmitDelay, LaterSamplesComeInPairsThatVisitEachPositionInTurn) {
   TransmitDelay delay;
   KernelTime now = kStart;
-  delay.choose(4, now);
+  begin(delay, 4);
   for (std::size_t i = 0; i < 8; ++i) {
     now = now + TransmitDelay::kInterval;
-    EXPECT_TRUE(delay.choose(4, now).warm_up);
+    EXPECT_TRUE(delay.choose(4, now)->warm_up);
     const auto sample = delay.choose(4, now);
-    EXPECT_FALSE(sample.warm_up);
-    EXPECT_EQ(sample.first, i % 4);
-    EXPECT_EQ(sample.end, i % 4 + 1);
+    EXPECT_FALSE(sample->warm_up);
+    EXPECT_EQ(sample->position, i % 4);
   }
 }
 
 TEST(TransmitDelay, NoMoreThanOnePairInAnInterval) {
   TransmitDelay delay;
-  delay.choose(1, kStart);
-  std::size_t asked = 0;
+  begin(delay, 1);
+  std::int64_t asked = 0;
   for (KernelTime now = kStart; now < kStart + seconds(1); now = now + microseconds(10)) {
-    const auto sample = delay.choose(1, now);
-    asked += sample.end - sample.first;
+    asked += delay.choose(1, now) ? 1 : 0;
   }
-  EXPECT_EQ(asked, 2u * (seconds(1) / TransmitDelay::kInterval));
+  EXPECT_EQ(asked, 2 * (seconds(1) / TransmitDelay::kInterval));
 }
 
 // A clock stepped back by a year must not end the sampling for a year.
 TEST(TransmitDelay, AStepOfTheClockDoesNotStopTheSampling) {
   TransmitDelay delay;
-  delay.choose(1, kStart);
-  EXPECT_TRUE(delay.choose(1, kStart).warm_up);
-  delay.choose(1, kStart);
-  EXPECT_EQ(delay.choose(1, kStart).end, 0u);
-  EXPECT_TRUE(delay.choose(1, kStart - seconds(31'536'000)).warm_up);
+  begin(delay, 1);
+  EXPECT_TRUE(delay.choose(1, kStart)->warm_up);
+  EXPECT_FALSE(delay.choose(1, kStart)->warm_up);
+  EXPECT_FALSE(delay.choose(1, kStart));
+  EXPECT_TRUE(delay.choose(1, kStart - seconds(31'536'000))->warm_up);
 }
 
 TEST(TransmitDelay, NonsenseIsIgnored) {
@@ -102,9 +117,9 @@ TEST(TransmitDelay, InterruptsDoNotMoveIt) {
 
 TEST(TransmitDelay, ANewPathIsFollowedWithinFiveSamples) {
   TransmitDelay delay;
-  for (int i = 0; i < 100; ++i) delay.learn(8, 7, microseconds(20));
-  for (int i = 0; i < 5; ++i) delay.learn(8, 7, microseconds(11));
-  EXPECT_EQ(delay.expected(8, 7), microseconds(11));
+  for (int i = 0; i < 100; ++i) delay.learn(kMax, kMax - 1, microseconds(20));
+  for (int i = 0; i < 5; ++i) delay.learn(kMax, kMax - 1, microseconds(11));
+  EXPECT_EQ(delay.expected(kMax, kMax - 1), microseconds(11));
 }
 
 }  // namespace

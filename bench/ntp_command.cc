@@ -96,7 +96,7 @@ class NtpCommand : public LoadCommand {
 std::string_view NtpCommand::description() const {
   return "Sends NTP requests and checks every reply: origin timestamp, unique identifier, "
          "authenticator, stratum, the order of its timestamps, its length, duplicates, nonces and "
-         "cookies given before (the last hundred thousand or so of each thread are remembered). "
+         "cookies given before (each thread remembers the last fifty thousand or so). "
          "Associations are made by NTS-KE first; HOST and its port are the NTS-KE server's, which "
          "says where NTP is served. Without NTS (--plain) they are the NTP server's.\n\n"
          "Without --rate and --ramp the loop is closed: --window requests are always under way, "

@@ -20,7 +20,7 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kOriginOffset = 24;  // in a reply's header
-constexpr unsigned kSeenBits = 17;         // 1 MiB each of cookies and nonces
+constexpr unsigned kSeenBits = 16;         // 512 KiB each of cookies and nonces
 constexpr std::size_t kMaxGarbage = 512;   // octets
 constexpr Duration kBetweenStamps = 1ms;   // a transmit time costs as much as a datagram
 constexpr Duration kLongestWait = 10ms;
@@ -31,6 +31,22 @@ KernelTime read_kernel_time() {
   timespec now{};
   clock_gettime(CLOCK_REALTIME, &now);
   return {now.tv_sec * kNsPerSecond + now.tv_nsec};
+}
+
+// What makes a KernelTime of now a SteadyTime. The two clocks are read next to each other, again
+// when something came in between.
+Duration kernel_to_steady() {
+  Duration best_gap = Duration::max();
+  Duration best{};
+  for (int i = 0; i < 5 && best_gap > 1us; ++i) {
+    const SteadyTime before = Clock::now();
+    const KernelTime kernel = read_kernel_time();
+    const Duration gap = Clock::now() - before;
+    if (gap >= best_gap) continue;
+    best_gap = gap;
+    best = before.time_since_epoch() + gap / 2 - Duration(kernel.ns);
+  }
+  return best;
 }
 
 NtpTimestamp timestamp(KernelTime t) {
@@ -82,7 +98,7 @@ struct NtpGun::Run {
   const Duration interval;
   std::optional<ArrivalSchedule> schedule;  // open loop
   SteadyTime now{};                         // when the burst at hand was taken up
-  Duration kernel_to_steady{};              // what makes a KernelTime of now a SteadyTime
+  Duration kernel_to_steady{};
   SteadyTime next_flush{};
 
   bool all_sent() const { return schedule ? schedule->finished() : now >= window.end; }
@@ -228,13 +244,14 @@ void NtpGun::send(Run& run, std::size_t count) {
 
 // Without a cookie nothing is sent.
 void NtpGun::compose(net::Datagram& datagram, SteadyTime intended) {
-  const RequestKind kind = options_.mix.pick(random_.u32());
+  const std::uint64_t random = random64(random_);
+  const RequestKind kind = options_.mix.pick(static_cast<std::uint32_t>(random >> 32));
   Association* association = nullptr;
   if (kind == RequestKind::kNts || kind == RequestKind::kBadAuthenticator) {
     association = next_association();
     if (association == nullptr) return tally_->add(NtpEvent::kNoCookie);
   }
-  SentRecord& record = outstanding_.add(random64(random_));
+  SentRecord& record = outstanding_.add(random);
   record.kind = kind;
   record.intended = intended;
   datagram.peer = association != nullptr ? association->server : options_.plain_server;
@@ -349,14 +366,17 @@ void NtpGun::receive(Run& run, SteadyTime until) {
 void NtpGun::take_in(Run& run, std::span<const net::Datagram> batch) {
   if (batch.empty()) return;
   run.now = Clock::now();
-  run.kernel_to_steady = run.now.time_since_epoch() - Duration(read_kernel_time().ns);
+  run.kernel_to_steady = kernel_to_steady();
   sampler_.advance(run.now);
   replies_ = 0;
   for (const net::Datagram& datagram : batch) match(datagram);
   nts::check_replies(std::span(reply_jobs_).first(replies_), engine_);
   for (std::size_t i = 0; i < replies_; ++i) {
-    judge(run, reply_jobs_[i], *reply_records_[i], *reply_datagrams_[i]);
+    nonce_prints_[i] =
+        RecentlySeen::fingerprint(reply_jobs_[i].nonce, reply_records_[i]->association);
+    nonces_.expect(nonce_prints_[i]);
   }
+  for (std::size_t i = 0; i < replies_; ++i) judge(run, i);
 }
 
 // Finds the request by the origin timestamp; the first reply with it ends the request, whatever
@@ -388,9 +408,11 @@ void NtpGun::match(const net::Datagram& datagram) {
   reply_datagrams_[replies_++] = &datagram;
 }
 
-void NtpGun::judge(Run& run, const nts::ReplyJob& job, const SentRecord& record,
-                   const net::Datagram& datagram) {
-  std::optional<NtpEvent> event = fault(job, record);
+void NtpGun::judge(Run& run, std::size_t reply) {
+  const nts::ReplyJob& job = reply_jobs_[reply];
+  const SentRecord& record = *reply_records_[reply];
+  const net::Datagram& datagram = *reply_datagrams_[reply];
+  std::optional<NtpEvent> event = fault(reply);
   if (record.kind == RequestKind::kBadAuthenticator) {
     if (event == NtpEvent::kNak) event = NtpEvent::kBadAuthenticatorNak;
     return count(record, event.value_or(NtpEvent::kBadAuthenticatorAccepted));
@@ -411,7 +433,8 @@ void NtpGun::judge(Run& run, const nts::ReplyJob& job, const SentRecord& record,
 }
 
 // The first thing that is wrong.
-std::optional<NtpEvent> NtpGun::fault(const nts::ReplyJob& job, const SentRecord& record) {
+std::optional<NtpEvent> NtpGun::fault(std::size_t reply) {
+  const nts::ReplyJob& job = reply_jobs_[reply];
   const ntp::Header& header = job.header;
   switch (job.status) {
     case nts::ReplyStatus::kAuthentic:
@@ -432,19 +455,18 @@ std::optional<NtpEvent> NtpGun::fault(const nts::ReplyJob& job, const SentRecord
     case nts::ReplyStatus::kForged:
       return NtpEvent::kForgedAuthenticator;
   }
-  if (job.packet.size() > record.length) return NtpEvent::kLongerThanRequest;
+  if (job.packet.size() > job.request_length) return NtpEvent::kLongerThanRequest;
   if (header.stratum >= kReservedStratum) return NtpEvent::kBadStratum;
   if (NtpTimestamp::difference(header.transmit, header.receive) < 0ns) return NtpEvent::kT2AfterT3;
-  return job.keys == nullptr ? std::nullopt : nts_fault(job, record);
+  return job.keys == nullptr ? std::nullopt : nts_fault(reply);
 }
 
 // What only a memory of earlier replies can tell; takes the cookies.
-std::optional<NtpEvent> NtpGun::nts_fault(const nts::ReplyJob& job, const SentRecord& record) {
-  if (nonces_.again(RecentlySeen::fingerprint(job.nonce, record.association))) {
-    return NtpEvent::kReplayedNonce;
-  }
+std::optional<NtpEvent> NtpGun::nts_fault(std::size_t reply) {
+  if (nonces_.again(nonce_prints_[reply])) return NtpEvent::kReplayedNonce;
+  const SentRecord& record = *reply_records_[reply];
   bool stale = false;
-  nts::CookieReader cookies(job.decrypted_fields);
+  nts::CookieReader cookies(reply_jobs_[reply].decrypted_fields);
   while (const auto cookie = cookies.next()) {
     const std::uint64_t print = RecentlySeen::fingerprint(*cookie, 0);
     if (cookies_.again(print) || print == record.cookie_print) {

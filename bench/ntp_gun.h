@@ -102,10 +102,10 @@ class NtpGun {
   void receive(Run& run, SteadyTime until);
   void take_in(Run& run, std::span<const net::Datagram> batch);
   void match(const net::Datagram& datagram);
-  void judge(Run& run, const nts::ReplyJob& job, const SentRecord& record,
-             const net::Datagram& datagram);
-  std::optional<NtpEvent> fault(const nts::ReplyJob& job, const SentRecord& record);
-  std::optional<NtpEvent> nts_fault(const nts::ReplyJob& job, const SentRecord& record);
+  // reply: index in the burst.
+  void judge(Run& run, std::size_t reply);
+  std::optional<NtpEvent> fault(std::size_t reply);
+  std::optional<NtpEvent> nts_fault(std::size_t reply);
   void record_times(const ntp::Header& header, const SentRecord& record, KernelTime receive_time);
   void settled(const SentRecord& record);
   void fail(Run& run, const SentRecord& record, NtpEvent event);
@@ -143,10 +143,11 @@ class NtpGun {
   std::size_t requests_ = 0;  // of the next two
   std::array<nts::RequestJob, kBurst> request_jobs_;
   std::array<SentRecord*, kBurst> request_records_;
-  std::size_t replies_ = 0;  // of the next three
+  std::size_t replies_ = 0;  // of the next four
   std::array<nts::ReplyJob, kBurst> reply_jobs_;
   std::array<SentRecord*, kBurst> reply_records_;
   std::array<const net::Datagram*, kBurst> reply_datagrams_;
+  std::array<std::uint64_t, kBurst> nonce_prints_;
   std::vector<std::array<std::uint8_t, net::kMaxDatagram>> rooms_;
 };
 

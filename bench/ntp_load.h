@@ -28,8 +28,8 @@ struct NtpHit {
 
 class NtpLoad {
  public:
-  // Associations are dealt out to the threads in turn. Fails when there are fewer than threads and
-  // the mix needs them, or a gun cannot be made.
+  // Associations are dealt out to the threads in turn; requires one for each when the mix needs
+  // them. Fails when a gun cannot be made.
   static Result<std::unique_ptr<NtpLoad>> make(const NtpGunOptions& options, unsigned threads,
                                                const std::vector<KeAssociation>& associations);
 

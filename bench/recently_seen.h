@@ -25,6 +25,8 @@ class RecentlySeen {
     return mix(mix(print, rest), kOdd);
   }
 
+  // again() will be asked soon: fetches the memory meanwhile.
+  void expect(std::uint64_t print) const { __builtin_prefetch(&prints_[print >> shift_], 1); }
   // Whether this was seen before; seen it is from now on.
   bool again(std::uint64_t print) {
     std::uint64_t& place = prints_[print >> shift_];

@@ -18,6 +18,10 @@ using ntp::FieldType;
 constexpr auto kGcmSiv = static_cast<std::uint16_t>(crypto::AeadId::kAes128GcmSiv);
 constexpr auto kSivCmac256 = static_cast<std::uint16_t>(crypto::AeadId::kAesSivCmac256);
 
+// Packets whose AEADs go into one call: enough to fill the widest lanes twice, and little to clear
+// for a burst of one.
+constexpr std::size_t kGroup = 16;
+
 bool offers(const KeRequestOptions& sent, std::uint16_t aead) {
   return std::ranges::find(sent.aeads, aead) != sent.aeads.end();
 }
@@ -320,41 +324,49 @@ std::size_t request_length(const RequestJob& job) {
 
 bool make_requests(std::span<RequestJob> burst, crypto::Engine& engine,
                    crypto::RandomGenerator& random) {
-  assert(burst.size() <= kMaxBurst);
   for (RequestJob& job : burst) {
     if (job.keys == nullptr) write_plain_request(job);
   }
   bool sealed = true;
-  std::array<crypto::SealJob, kMaxBurst> seals;
+  std::array<crypto::SealJob, kGroup> seals;
   for (const crypto::AeadParameters& aead : crypto::aead_table()) {
     std::size_t count = 0;
+    const auto seal = [&] {
+      sealed = engine.row(aead.id).seal(std::span(seals).first(count)) && sealed;
+      count = 0;
+    };
     for (RequestJob& job : burst) {
       if (uses(job.keys, aead.id)) seals[count++] = write_nts_request(job, random);
+      if (count == kGroup) seal();
     }
-    if (count > 0) sealed = engine.row(aead.id).seal(std::span(seals).first(count)) && sealed;
+    if (count > 0) seal();
   }
   return sealed;
 }
 
 void check_replies(std::span<ReplyJob> burst, crypto::Engine& engine) {
-  assert(burst.size() <= kMaxBurst);
   for (ReplyJob& job : burst) {
     if (job.keys == nullptr) job.status = check_plain_reply(job);
   }
-  std::array<crypto::OpenJob, kMaxBurst> opens;
-  std::array<ReplyJob*, kMaxBurst> opened;
+  std::array<crypto::OpenJob, kGroup> opens;
+  std::array<ReplyJob*, kGroup> opened;
   for (const crypto::AeadParameters& aead : crypto::aead_table()) {
     std::size_t count = 0;
+    const auto open = [&] {
+      engine.row(aead.id).open(std::span(opens).first(count));
+      for (std::size_t i = 0; i < count; ++i) {
+        opened[i]->status = opens[i].authentic ? ReplyStatus::kAuthentic : ReplyStatus::kForged;
+        if (opens[i].authentic) opened[i]->decrypted_fields = opens[i].plaintext;
+      }
+      count = 0;
+    };
     for (ReplyJob& job : burst) {
       if (!uses(job.keys, aead.id)) continue;
       job.status = check_but_for_tag(job, opens[count]);
       if (job.status == ReplyStatus::kNotVerified && job.verify) opened[count++] = &job;
+      if (count == kGroup) open();
     }
-    if (count > 0) engine.row(aead.id).open(std::span(opens).first(count));
-    for (std::size_t i = 0; i < count; ++i) {
-      opened[i]->status = opens[i].authentic ? ReplyStatus::kAuthentic : ReplyStatus::kForged;
-      if (opens[i].authentic) opened[i]->decrypted_fields = opens[i].plaintext;
-    }
+    if (count > 0) open();
   }
 }
 

@@ -61,8 +61,7 @@ struct NtpRequestOptions {
 };
 
 // The burst form: requests made and replies checked many at a time in the caller's memory, so that
-// the AEADs of different packets interleave. No allocation.
-inline constexpr std::size_t kMaxBurst = 64;
+// the AEADs of different packets interleave. No allocation; bursts of any length.
 
 // One request to make. Requires options.unique_identifier_length >= kMinUniqueIdentifierLength, a
 // multiple of 4, and cookie.size() <= kMaxForeignCookieLength.
@@ -76,7 +75,7 @@ struct RequestJob {
 };
 // Of the packet that make_requests() fills.
 std::size_t request_length(const RequestJob& job);
-// At most kMaxBurst. False only when the cryptographic library failed: send none of them.
+// False only when the cryptographic library failed: send none of them.
 [[nodiscard]] bool make_requests(std::span<RequestJob> burst, crypto::Engine& engine,
                                  crypto::RandomGenerator& random);
 
@@ -107,7 +106,7 @@ struct ReplyJob {
   Bytes nonce;             // of a well-formed authenticator
   Bytes decrypted_fields;  // kAuthentic: in `room`
 };
-// At most kMaxBurst. Fields after the authenticator are ignored.
+// Fields after the authenticator are ignored.
 void check_replies(std::span<ReplyJob> burst, crypto::Engine& engine);
 
 // The cookies among decrypted fields, one after another.

@@ -33,6 +33,7 @@ class AesKey {
       key = running_xor(key) ^ substitute(key, kRotatedWord3, kRoundConstants[r - 1]);
       round_[r] = key;
     }
+    keep_in_memory();
   }
 
   // Encrypts a block of every job in place; several of each, interleaved.
@@ -95,6 +96,12 @@ class AesKey {
       odd = running_xor(odd) ^ substitute(even, kWord3, 0);
       round_[r + 1] = odd;
     }
+  }
+
+  // Of the sixteen registers without AVX, two jobs leave none for round keys. Without this the
+  // compiler tries, and moves them to and fro at every turn.
+  TIMEBALL_INLINE void keep_in_memory() {
+    if constexpr (Block::kBlocks == 1 && Block::kJobs > 1) asm("" : "+m"(round_));
   }
 
   Block round_[kRounds + 1];

@@ -6,23 +6,24 @@
 
 namespace timeball::crypto {
 
-// The round keys of every job of a group, for keys of 4, 6 or 8 words. Wipes itself.
+// The round keys of every job of a group, for keys of 4, 6 or 8 words.
 template <class Block, int kKeyWords>
 class AesKey {
  public:
   static constexpr std::size_t kLength = 4 * kKeyWords;
 
   TIMEBALL_INLINE AesKey() {}  // not zeroed: expand() comes first
-  TIMEBALL_INLINE ~AesKey() { wipe_lanes(round_); }
   AesKey(const AesKey&) = delete;
   AesKey& operator=(const AesKey&) = delete;
 
-  // Takes each job's key from an offset into its `keys`.
-  TIMEBALL_INLINE void expand(const std::uint8_t* const* keys, std::size_t offset) {
-    const Block first = Block::load(keys, offset);
+  // Takes the key at an offset into each job's.
+  TIMEBALL_INLINE void expand(const Lane* jobs, std::size_t offset) {
+    const Block first = Block::load(jobs, &Lane::key, offset);
     if constexpr (kKeyWords == 4) expand(first);
-    if constexpr (kKeyWords == 6) expand_six(first, Block::load_front(keys, offset + 16, 8));
-    if constexpr (kKeyWords == 8) expand_eight(first, Block::load(keys, offset + 16));
+    if constexpr (kKeyWords == 6) {
+      expand_six(first, Block::load_front(jobs, &Lane::key, offset + 16, 8));
+    }
+    if constexpr (kKeyWords == 8) expand_eight(first, Block::load(jobs, &Lane::key, offset + 16));
   }
   TIMEBALL_INLINE void expand(Block key) {
     static_assert(kKeyWords == 4);
@@ -32,6 +33,7 @@ class AesKey {
       key = running_xor(key) ^ substitute(key, kRotatedWord3, kRoundConstants[r - 1]);
       round_[r] = key;
     }
+    keep_in_memory();
   }
 
   // Encrypts a block of every job in place; several of each, interleaved.
@@ -96,6 +98,12 @@ class AesKey {
     }
   }
 
+  // Of the sixteen registers without AVX, two jobs leave none for round keys. Without this the
+  // compiler tries, and moves them to and fro at every turn.
+  TIMEBALL_INLINE void keep_in_memory() {
+    if constexpr (Block::kBlocks == 1 && Block::kJobs > 1) asm("" : "+m"(round_));
+  }
+
   Block round_[kRounds + 1];
 };
 
@@ -104,7 +112,8 @@ template <class Block, class Key, class Counter>
 TIMEBALL_INLINE void xor_keystream(const Group& group, const Key& key, Counter counter) {
   std::size_t i = 0;
   const auto take = [&](const Block& keystream) TIMEBALL_INLINE_LAMBDA {
-    (Block::load(group.in, 16 * i) ^ keystream).store(group.out, 16 * i);
+    (Block::load(group.lanes, &Lane::in, 16 * i) ^ keystream)
+        .store(group.lanes, &Lane::out, 16 * i);
     ++i;
   };
   const std::size_t whole = group.text_length / 16;
@@ -127,7 +136,8 @@ TIMEBALL_INLINE void xor_keystream(const Group& group, const Key& key, Counter c
   if (rest == 0) return;
   Block last = counter(whole);
   key.encrypt(last);
-  (Block::load_front(group.in, 16 * whole, rest) ^ last).store_front(group.out, 16 * whole, rest);
+  (Block::load_front(group.lanes, &Lane::in, 16 * whole, rest) ^ last)
+      .store_front(group.lanes, &Lane::out, 16 * whole, rest);
 }
 
 }  // namespace timeball::crypto

@@ -13,37 +13,32 @@ class GcmSivLanes {
 
   static void seal(const Group& group) {
     GcmSivLanes siv(group);
-    const Block tag = siv.tag_of(group.in);
-    tag.store(group.tag, 0);
+    const Block tag = siv.tag();
+    tag.store(group.lanes, &Lane::tag, 0);
     siv.crypt(tag);
   }
 
   static std::uint32_t open(const Group& group) {
     GcmSivLanes siv(group);
-    const Block tag = Block::load(group.given, 0);
+    const Block tag = Block::load(group.lanes, &Lane::given_tag, 0);
     siv.crypt(tag);
-    return equal_jobs(siv.tag_of(group.out), tag);
+    return equal_jobs(siv.tag(), tag);
   }
 
  private:
-  using Octets = const std::uint8_t* const*;  // one pointer for each job
+  using Octets = const std::uint8_t* Lane::*;
 
   // Section 4: both keys of a message come from the key-generating key and the nonce.
   TIMEBALL_INLINE explicit GcmSivLanes(const Group& group)
-      : group_(group), nonce_(Block::load_front(group.nonce, 0, 12)) {
+      : group_(group), nonce_(Block::load_front(group.lanes, &Lane::nonce, 0, 12)) {
     AesKey<Block, 4> generating_key;
-    generating_key.expand(group.key, 0);
+    generating_key.expand(group.lanes, 0);
     const Block input = nonce_.template shift_up<4>();
     Block a = input, b = counted(input, 1), c = counted(input, 2), d = counted(input, 3);
     generating_key.encrypt(a, b, c, d);
     h_ = low_halves(a, b);
     encryption_key_.expand(low_halves(c, d));
-    wipe_lanes(a);
-    wipe_lanes(b);
-    wipe_lanes(c);
-    wipe_lanes(d);
   }
-  TIMEBALL_INLINE ~GcmSivLanes() { wipe_lanes(h_); }
   GcmSivLanes(const GcmSivLanes&) = delete;
   GcmSivLanes& operator=(const GcmSivLanes&) = delete;
 
@@ -69,22 +64,23 @@ class GcmSivLanes {
   // Takes these octets into POLYVAL, padded with zeros to whole blocks.
   TIMEBALL_INLINE void absorb(Block& sum, Octets octets, std::size_t length) const {
     std::size_t offset = 0;
-    for (; offset + 16 <= length; offset += 16) sum = dot(sum ^ Block::load(octets, offset), h_);
+    for (; offset + 16 <= length; offset += 16)
+      sum = dot(sum ^ Block::load(group_.lanes, octets, offset), h_);
     if (offset == length) return;
-    sum = dot(sum ^ Block::load_front(octets, offset, length - offset), h_);
+    sum = dot(sum ^ Block::load_front(group_.lanes, octets, offset, length - offset), h_);
   }
 
-  TIMEBALL_INLINE Block tag_of(Octets text) const {
+  TIMEBALL_INLINE Block tag() const {
     Block sum = Block::zero();
-    absorb(sum, group_.associated_data, group_.associated_data_length);
-    absorb(sum, text, group_.text_length);
+    absorb(sum, &Lane::associated_data, group_.associated_data_length);
+    absorb(sum, &Lane::plaintext, group_.text_length);
     const auto bits = [](std::size_t octets) { return static_cast<long long>(octets * 8); };
     sum = dot(sum ^ Block::broadcast(_mm_set_epi64x(bits(group_.text_length),
                                                     bits(group_.associated_data_length))),
               h_);
-    Block tag = (sum ^ nonce_) & Block::broadcast(_mm_setr_epi32(-1, -1, -1, 0x7fffffff));
-    encryption_key_.encrypt(tag);
-    return tag;
+    Block result = (sum ^ nonce_) & Block::broadcast(_mm_setr_epi32(-1, -1, -1, 0x7fffffff));
+    encryption_key_.encrypt(result);
+    return result;
   }
 
   TIMEBALL_INLINE void crypt(const Block& tag) const {

@@ -18,19 +18,25 @@ namespace timeball::crypto {
 
 inline constexpr unsigned kMaxLanes = 8;
 
+// Where the octets of one job are. One cache line.
+struct Lane {
+  const std::uint8_t* key;
+  const std::uint8_t* nonce;
+  const std::uint8_t* associated_data;
+  const std::uint8_t* plaintext;  // seal() reads it; open() too, once it has written it
+  const std::uint8_t* in;         // the text before encryption or decryption
+  std::uint8_t* out;              // and after
+  const std::uint8_t* given_tag;  // open() compares with it
+  std::uint8_t* tag;              // seal() writes it
+};
+
 // Jobs of one shape. Every lane up to the kernel's `lanes` must be filled; the same job may fill
 // several, because then each writes the same octets.
 struct Group {
   std::size_t nonce_length;
   std::size_t associated_data_length;
   std::size_t text_length;
-  const std::uint8_t* key[kMaxLanes];
-  const std::uint8_t* nonce[kMaxLanes];
-  const std::uint8_t* associated_data[kMaxLanes];
-  const std::uint8_t* in[kMaxLanes];     // text_length octets
-  std::uint8_t* out[kMaxLanes];          // text_length octets
-  std::uint8_t* tag[kMaxLanes];          // seal() writes it
-  const std::uint8_t* given[kMaxLanes];  // the tag that open() compares with
+  const Lane* lanes;
 };
 
 struct Kernel {

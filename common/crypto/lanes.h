@@ -365,16 +365,21 @@ struct Lanes {
       return R::join(blocks);
     });
   }
-  TIMEBALL_INLINE static Lanes load(const std::uint8_t* const* from, std::size_t offset) {
+  // A block of each job's octets, which may be any of a struct's pointers.
+  template <class Job, class Octets>
+  TIMEBALL_INLINE static Lanes load(const Job* jobs, Octets octets, std::size_t offset) {
     return gather([&](int job) TIMEBALL_INLINE_LAMBDA {
-      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from[job] + offset));
+      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(jobs[job].*octets + offset));
     });
   }
-  // The last n < 16 octets of something, then zeros.
-  TIMEBALL_INLINE static Lanes load_front(const std::uint8_t* const* from, std::size_t offset,
+  // The last n < 16 octets of something, then zeros. Of nothing, nothing is loaded: a masked load
+  // from a null pointer is allowed, but takes the CPU a trap.
+  template <class Job, class Octets>
+  TIMEBALL_INLINE static Lanes load_front(const Job* jobs, Octets octets, std::size_t offset,
                                           std::size_t n) {
+    if (n == 0) return zero();
     return gather([&](int job) TIMEBALL_INLINE_LAMBDA {
-      return PartialBlock<R>::load_front(from[job] + offset, n);
+      return PartialBlock<R>::load_front(jobs[job].*octets + offset, n);
     });
   }
   // f: takes each job's block.
@@ -390,15 +395,17 @@ struct Lanes {
       }
     }
   }
-  TIMEBALL_INLINE void store(std::uint8_t* const* to, std::size_t offset) const {
+  template <class Job, class Octets>
+  TIMEBALL_INLINE void store(const Job* jobs, Octets octets, std::size_t offset) const {
     scatter([&](int job, __m128i block) TIMEBALL_INLINE_LAMBDA {
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(to[job] + offset), block);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(jobs[job].*octets + offset), block);
     });
   }
-  TIMEBALL_INLINE void store_front(std::uint8_t* const* to, std::size_t offset,
+  template <class Job, class Octets>
+  TIMEBALL_INLINE void store_front(const Job* jobs, Octets octets, std::size_t offset,
                                    std::size_t n) const {
     scatter([&](int job, __m128i block) TIMEBALL_INLINE_LAMBDA {
-      PartialBlock<R>::store_front(to[job] + offset, n, block);
+      PartialBlock<R>::store_front(jobs[job].*octets + offset, n, block);
     });
   }
 
@@ -457,13 +464,6 @@ struct Lanes {
     return jobs;
   }
 };
-
-// Overwrites what a kernel named; the compiler may not leave it out.
-template <class T>
-TIMEBALL_INLINE void wipe_lanes(T& object) {
-  std::memset(static_cast<void*>(&object), 0, sizeof(object));
-  asm volatile("" : : "r"(&object) : "memory");
-}
 
 // 16 octets of a table, from any offset.
 TIMEBALL_INLINE static __m128i octets_at(const std::uint8_t* table, std::size_t offset) {

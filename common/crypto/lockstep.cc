@@ -16,14 +16,14 @@ constexpr std::size_t kWaitingShapes = 8;
 template <class Job>
 struct Waiting {
   bool takes(const Job& job) const {
-    const Job& first = *jobs[0];
-    return job.nonce.size() == first.nonce.size() &&
-           job.associated_data.size() == first.associated_data.size() &&
-           job.plaintext.size() == first.plaintext.size();
+    return job.associated_data.size() == group.associated_data_length &&
+           job.plaintext.size() == group.text_length && job.nonce.size() == group.nonce_length;
   }
 
+  Group group;
+  std::size_t count;
   std::array<Job*, kMaxLanes> jobs;
-  std::size_t count = 0;
+  std::array<Lane, kMaxLanes> lanes;
 };
 
 class LockstepRow final : public Row {
@@ -47,34 +47,77 @@ class LockstepRow final : public Row {
   template <class Job>
   using Shapes = std::array<Waiting<Job>, kWaitingShapes>;
 
-  // Kernels are called from here and below only, so that all of their stack is below forget()'s.
+  // Every kernel is called below here, so that all of its stack is below forget()'s.
   template <class Job>
   void run(std::span<Job> burst, Shapes<Job>& shapes) {
     widest_used_ = nullptr;
-    distribute(burst, shapes);
+    group(burst, shapes);
     if (widest_used_ != nullptr) widest_used_->forget();
   }
 
   // A group leaves as soon as it is full; what is left at the end goes into narrower kernels.
   template <class Job>
-  void distribute(std::span<Job> burst, Shapes<Job>& shapes) {
+  void group(std::span<Job> burst, Shapes<Job>& shapes) {
     std::size_t used = 0;
     std::size_t oldest = 0;
     for (Job& job : burst) {
       if (refused(job)) continue;
       std::size_t i = 0;
       while (i < used && !shapes[i].takes(job)) ++i;
-      if (i == kWaitingShapes) {
-        i = std::exchange(oldest, (oldest + 1) % kWaitingShapes);
-        flush(shapes[i]);
-      } else if (i == used) {
-        ++used;
+      if (i == used) {
+        if (used < kWaitingShapes) {
+          ++used;
+        } else {
+          i = std::exchange(oldest, (oldest + 1) % kWaitingShapes);
+          flush(shapes[i]);
+        }
+        begin(shapes[i], job);
       }
-      Waiting<Job>& shape = shapes[i];
-      shape.jobs[shape.count++] = &job;
-      if (shape.count == kernels_.front().lanes) flush(shape);
+      append(shapes[i], job);
+      if (shapes[i].count == kernels_.front().lanes) flush(shapes[i]);
     }
-    for (std::size_t i = 0; i < used; ++i) flush(shapes[i]);
+    for (Waiting<Job>& shape : std::span(shapes).first(used)) flush(shape);
+  }
+
+  template <class Job>
+  static void begin(Waiting<Job>& shape, Job& job) {
+    shape.group.nonce_length = job.nonce.size();
+    shape.group.associated_data_length = job.associated_data.size();
+    shape.group.text_length = job.plaintext.size();
+    shape.count = 0;
+  }
+
+  template <class Job>
+  void append(Waiting<Job>& shape, Job& job) const {
+    shape.lanes[shape.count] = lane(job);
+    shape.jobs[shape.count] = &job;
+    ++shape.count;
+  }
+
+  // In SIV the tag comes before the text, in GCM-SIV after it.
+  Lane lane(const SealJob& job) const {
+    std::uint8_t* text = job.ciphertext.data() + (tag_is_last_ ? 0 : kTagLength);
+    std::uint8_t* tag = job.ciphertext.data() + (tag_is_last_ ? job.plaintext.size() : 0);
+    return {job.key.data(),
+            job.nonce.data(),
+            job.associated_data.data(),
+            job.plaintext.data(),
+            job.plaintext.data(),
+            text,
+            nullptr,
+            tag};
+  }
+  Lane lane(const OpenJob& job) const {
+    const std::uint8_t* text = job.ciphertext.data() + (tag_is_last_ ? 0 : kTagLength);
+    const std::uint8_t* tag = job.ciphertext.data() + (tag_is_last_ ? job.plaintext.size() : 0);
+    return {job.key.data(),
+            job.nonce.data(),
+            job.associated_data.data(),
+            job.plaintext.data(),
+            text,
+            job.plaintext.data(),
+            tag,
+            nullptr};
   }
 
   bool refused([[maybe_unused]] const SealJob& job) const {
@@ -97,49 +140,22 @@ class LockstepRow final : public Row {
   }
 
   template <class Job>
-  void flush(Waiting<Job>& waiting) {
-    std::span<Job*> jobs = std::span(waiting.jobs).first(waiting.count);
-    while (!jobs.empty()) {
-      const auto kernel = std::find_if(kernels_.begin(), kernels_.end(), [&](const Kernel& k) {
-        return jobs.size() >= k.worth_from;
-      });
-      const auto taken = jobs.first(std::min<std::size_t>(jobs.size(), kernel->lanes));
+  void flush(Waiting<Job>& shape) {
+    std::size_t done = 0;
+    while (done < shape.count) {
+      const std::size_t left = shape.count - done;
+      const auto kernel = std::find_if(kernels_.begin(), kernels_.end(),
+                                       [left](const Kernel& k) { return left >= k.worth_from; });
       if (widest_used_ == nullptr || kernel->lanes > widest_used_->lanes) widest_used_ = &*kernel;
-      call<Job>(*kernel, taken);
-      jobs = jobs.subspan(taken.size());
+      for (std::size_t i = shape.count; i < done + kernel->lanes; ++i) {
+        shape.lanes[i] = shape.lanes[done];
+      }
+      const std::size_t taken = std::min<std::size_t>(left, kernel->lanes);
+      shape.group.lanes = &shape.lanes[done];
+      finish(*kernel, shape.group, std::span(shape.jobs).subspan(done, taken));
+      done += taken;
     }
-    waiting.count = 0;
-  }
-
-  template <class Job>
-  void call(const Kernel& kernel, std::span<Job* const> jobs) const {
-    Group group;
-    group.nonce_length = jobs[0]->nonce.size();
-    group.associated_data_length = jobs[0]->associated_data.size();
-    group.text_length = jobs[0]->plaintext.size();
-    for (std::size_t lane = 0; lane < kernel.lanes; ++lane) {
-      const Job& job = *jobs[std::min(lane, jobs.size() - 1)];
-      group.key[lane] = job.key.data();
-      group.nonce[lane] = job.nonce.data();
-      group.associated_data[lane] = job.associated_data.data();
-      place(group, lane, job);
-    }
-    finish(kernel, group, jobs);
-  }
-
-  // Where in a ciphertext the text and the tag are.
-  std::size_t text_offset() const { return tag_is_last_ ? 0 : kTagLength; }
-  std::size_t tag_offset(std::size_t text_length) const { return tag_is_last_ ? text_length : 0; }
-
-  void place(Group& group, std::size_t lane, const SealJob& job) const {
-    group.in[lane] = job.plaintext.data();
-    group.out[lane] = job.ciphertext.data() + text_offset();
-    group.tag[lane] = job.ciphertext.data() + tag_offset(job.plaintext.size());
-  }
-  void place(Group& group, std::size_t lane, const OpenJob& job) const {
-    group.in[lane] = job.ciphertext.data() + text_offset();
-    group.out[lane] = job.plaintext.data();
-    group.given[lane] = job.ciphertext.data() + tag_offset(job.plaintext.size());
+    shape.count = 0;
   }
 
   static void finish(const Kernel& kernel, const Group& group, std::span<const SealJob* const>) {
@@ -150,9 +166,7 @@ class LockstepRow final : public Row {
     for (std::size_t lane = 0; lane < jobs.size(); ++lane) {
       OpenJob& job = *jobs[lane];
       job.authentic = (authentic >> lane & 1) != 0;
-      if (!job.authentic) {
-        std::fill(job.plaintext.begin(), job.plaintext.end(), std::uint8_t{0});
-      }
+      if (!job.authentic) std::ranges::fill(job.plaintext, std::uint8_t{0});
     }
   }
 

@@ -17,31 +17,32 @@ class SivLanes {
 
   static void seal(const Group& group) {
     SivLanes siv(group);
-    const Block v = siv.s2v(group.in);
-    v.store(group.tag, 0);
+    const Block v = siv.s2v();
+    v.store(group.lanes, &Lane::tag, 0);
     siv.crypt(v);
   }
 
   static std::uint32_t open(const Group& group) {
     SivLanes siv(group);
-    const Block v = Block::load(group.given, 0);
+    const Block v = Block::load(group.lanes, &Lane::given_tag, 0);
     siv.crypt(v);
-    return equal_jobs(siv.s2v(group.out), v);
+    return equal_jobs(siv.s2v(), v);
   }
 
  private:
   using Key = AesKey<Block, kKeyWords>;
-  using Octets = const std::uint8_t* const*;  // one pointer for each job
+  using Octets = const std::uint8_t* Lane::*;
 
   // A CMAC chain (RFC 4493) over one input: all its blocks but the last need no subkey.
   struct Chain {
-    TIMEBALL_INLINE Chain(Octets o, std::size_t n) : octets(o), length(n) {}
+    TIMEBALL_INLINE Chain(const Lane* j, Octets o, std::size_t n) : jobs(j), octets(o), length(n) {}
     // How many blocks come before the last; an empty input has a last block, of padding.
     TIMEBALL_INLINE std::size_t before_last() const { return length == 0 ? 0 : (length - 1) / 16; }
     TIMEBALL_INLINE Block& next() {
-      state = state ^ Block::load(octets, 16 * position++);
+      state = state ^ Block::load(jobs, octets, 16 * position++);
       return state;
     }
+    const Lane* jobs;
     Octets octets;
     std::size_t length;
     std::size_t position = 0;
@@ -49,13 +50,9 @@ class SivLanes {
   };
 
   TIMEBALL_INLINE explicit SivLanes(const Group& group) : group_(group) {
-    mac_key_.expand(group.key, 0);
+    mac_key_.expand(group.lanes, 0);
     // A request's authenticator holds no text: then its second key is never needed.
-    if (group.text_length != 0) ctr_key_.expand(group.key, Key::kLength);
-  }
-  TIMEBALL_INLINE ~SivLanes() {
-    wipe_lanes(k1_);
-    wipe_lanes(k2_);
+    if (group.text_length != 0) ctr_key_.expand(group.lanes, Key::kLength);
   }
   SivLanes(const SivLanes&) = delete;
   SivLanes& operator=(const SivLanes&) = delete;
@@ -96,16 +93,17 @@ class SivLanes {
     const std::size_t offset = 16 * chain.position;
     const std::size_t rest = chain.length - offset;
     chain.state =
-        chain.state ^ (rest == 16 ? Block::load(chain.octets, offset) ^ k1_
-                                  : pad(Block::load_front(chain.octets, offset, rest), rest) ^ k2_);
+        chain.state ^
+        (rest == 16 ? Block::load(chain.jobs, chain.octets, offset) ^ k1_
+                    : pad(Block::load_front(chain.jobs, chain.octets, offset, rest), rest) ^ k2_);
     return chain.state;
   }
 
   // S2V (RFC 5297, section 2.4) of the associated data, the nonce and the text.
-  TIMEBALL_INLINE Block s2v(Octets text_octets) {
-    Chain ad(group_.associated_data, group_.associated_data_length);
-    Chain nonce(group_.nonce, group_.nonce_length);
-    Chain text(text_octets, group_.text_length);
+  TIMEBALL_INLINE Block s2v() {
+    Chain ad(group_.lanes, &Lane::associated_data, group_.associated_data_length);
+    Chain nonce(group_.lanes, &Lane::nonce, group_.nonce_length);
+    Chain text(group_.lanes, &Lane::plaintext, group_.text_length);
 
     // D, the digest of the components, goes into the text's last 16 octets. The blocks before those
     // are free of it; the last free one is left for the step that ends the other chains.
@@ -148,15 +146,17 @@ class SivLanes {
     const std::size_t rest = text.length - offset;  // below 32
     Block v = text.state;
     if (rest < 16) {  // the whole text: dbl(D) xor its padding
-      v = reverse(dbl(d)) ^ pad(Block::load_front(text.octets, offset, rest), rest) ^ k1_;
+      v = reverse(dbl(d)) ^ pad(Block::load_front(text.jobs, text.octets, offset, rest), rest) ^
+          k1_;
     } else if (rest == 16) {
-      v = v ^ Block::load(text.octets, offset) ^ reverse(d) ^ k1_;
+      v = v ^ Block::load(text.jobs, text.octets, offset) ^ reverse(d) ^ k1_;
     } else {  // D straddles two blocks
       const std::size_t tail = rest - 16;
       const Block end = reverse(d);
-      v = v ^ Block::load(text.octets, offset) ^ move_octets(end, static_cast<int>(tail));
+      v = v ^ Block::load(text.jobs, text.octets, offset) ^
+          move_octets(end, static_cast<int>(tail));
       mac_key_.encrypt(v);
-      v = v ^ pad(Block::load_front(text.octets, offset + 16, tail), tail) ^
+      v = v ^ pad(Block::load_front(text.jobs, text.octets, offset + 16, tail), tail) ^
           move_octets(end, static_cast<int>(tail) - 16) ^ k2_;
     }
     mac_key_.encrypt(v);

@@ -28,7 +28,8 @@ RATIOS = [
     ("AES-NI, one at a time : portable, bursts of 64", row("portable"), ONE_AT_A_TIME, None),
     *((f"{name}, 64 of mixed shapes : one at a time", row(name, shape="mixed", burst=1), row(name, shape="mixed"), 1)
       for name in ("portable", "aesni", "vaes256", "vaes512")),
-    *((f"{name}, bursts of {burst}, AEAD 30 : AEAD 15", row(name, burst=burst), row(name, aead=30, burst=burst), 1 / 1.15)
+    *((f"{name}, bursts of {burst}, AEAD 30 : AEAD 15", row(name, burst=burst), row(name, aead=30, burst=burst),
+       1 / 1.15)
       for name, burst in (("aesni", 1), ("aesni", 64), ("vaes256", 64), ("vaes512", 64))),
 ]
 

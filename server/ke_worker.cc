@@ -19,6 +19,7 @@
 #include "common/base/cpus.h"
 #include "common/crypto/entropy.h"
 #include "common/net/asio_endpoint.h"
+#include "server/clocks.h"
 #include "server/ke_session.h"
 
 namespace timeball::server {
@@ -173,6 +174,7 @@ std::vector<std::uint8_t> KeWorker::respond(const net::IpAddress& peer,
                                             const nts::AssociationKeys& keys) {
   keys_.refresh();
   try {
+    (void)crypto::reseed_if_due(random_, read_monotonic_time().ns);  // or again at the next
     return nts::make_response(decision, shared_.policy_for(peer), keys, *keys_, engine_, random_);
   } catch (const std::runtime_error&) {  // the generator: no randomness, no cookies
     return nts::make_error_response(nts::KeError::kInternalServerError);

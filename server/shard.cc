@@ -100,7 +100,9 @@ struct alignas(64) Shard::Impl {
     const ClockState now = clock.load();
     std::span<const Verdict> verdicts;
     try {
-      verdicts = responder.prepare(batch, World{now, *keys, *access}, read_monotonic_time());
+      const MonotonicTime at = read_monotonic_time();
+      (void)crypto::reseed_if_due(random, at.ns);  // without entropy it goes on, and tries again
+      verdicts = responder.prepare(batch, World{now, *keys, *access}, at);
     } catch (const std::runtime_error&) {  // the generator: no randomness, no replies
       counters.verdicts[static_cast<std::size_t>(Verdict::kDroppedInternal)].add(batch.size());
       return;

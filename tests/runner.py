@@ -173,6 +173,19 @@ def release(_options):
         step("instruction budgets", [PYTHON, "tests/budget.py"])
 
 
+def valgrind(_options):
+    """The AEAD rows that valgrind's CPU has: it knows AES-NI, and no VAES, so that the others count as absent."""
+    if not shutil.which("valgrind"):
+        CASES.append(Case("valgrind", "skipped", "install the package valgrind to run it"))
+        return
+    tests = ("unit_crypto", "unit_crypto_differential")
+    if build("build", *(f"tests/unit/{test}" for test in tests)):
+        for test in tests:
+            xml = RESULTS / f"valgrind-{test}.xml"
+            suite(f"valgrind.{test}", ["valgrind", "--quiet", "--error-exitcode=9", f"build/tests/unit/{test}",
+                                       f"--gtest_output=xml:{xml}"], xml)
+
+
 def interop(_options):
     if step("peers", ["tests/peers"]) and build("build", "server/timeballd", "server/timeball"):
         pytest("interop", "build")
@@ -229,7 +242,7 @@ def fuzz_one(name, binary, seconds):
 
 
 PARTS = {"tidy": tidy, "format": check_format, "unit": unit, "e2e": e2e, "release": release, "interop": interop,
-         "browser": browser, "tsan": tsan, "fuzz": fuzz}
+         "browser": browser, "valgrind": valgrind, "tsan": tsan, "fuzz": fuzz}
 
 
 def parse_options():

@@ -31,4 +31,12 @@ RandomGenerator seeded_generator() {
   return RandomGenerator(seed.bytes());
 }
 
+Result<void> reseed_if_due(RandomGenerator& random, std::int64_t monotonic_ns) {
+  if (!random.reseed_due(monotonic_ns)) return {};
+  Secret<kSeedLength> seed;
+  if (const auto filled = read_entropy(seed.resize(kSeedLength)); !filled) return filled;
+  random.reseed(seed.bytes());
+  return {};
+}
+
 }  // namespace timeball::crypto

@@ -13,4 +13,9 @@ Result<void> read_entropy(MutableBytes out);
 // A generator with a seed of its own. Throws std::runtime_error when the kernel gives none.
 RandomGenerator seeded_generator();
 
+// Reseeds when the generator says that it is due. A kernel that gives nothing is an error to
+// report; the generator then goes on from the state it has, which is safe, and is due still. Cheap
+// when not due; else a system call: call it between batches.
+Result<void> reseed_if_due(RandomGenerator& random, std::int64_t monotonic_ns);
+
 }  // namespace timeball::crypto

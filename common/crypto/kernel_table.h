@@ -10,16 +10,21 @@ namespace timeball::crypto {
 // tests/unit/crypto_traces_test.cc tells when it is not. Where nothing is inlined it is far more.
 template <class Block>
 inline constexpr std::size_t kStackOctets =
-    kSanitized ? 1 << 17 : 0x100 + sizeof(Block) * (Block::kJobs == 1 ? 36 : 60);
+    kSanitized ? 1 << 15 : 0x100 + sizeof(Block) * (Block::kJobs == 1 ? 36 : 60);
 
 // Its array lies where the kernels had theirs: in the stack below their common caller.
 template <class Block>
 [[gnu::noinline]] void forget() {
   Block stack[kStackOctets<Block> / sizeof(Block)];
-  TIMEBALL_UNROLL
-  for (Block& block : stack) {
-    block = Block::zero();
-    asm volatile("" : "+m"(block));  // not a memset, which for so few octets takes longer
+  if constexpr (kSanitized) {
+    std::memset(static_cast<void*>(stack), 0, sizeof(stack));
+    asm volatile("" : : "r"(stack) : "memory");
+  } else {
+    TIMEBALL_UNROLL
+    for (Block& block : stack) {
+      block = Block::zero();
+      asm volatile("" : "+m"(block));  // not a memset, which for so few octets takes longer
+    }
   }
   Block::clear_registers();
 }

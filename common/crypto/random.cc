@@ -32,6 +32,7 @@ void RandomGenerator::refill() {
   std::fill(buffer_.begin(), buffer_.end(), std::uint8_t{0});
   require(cipher_->encrypt(buffer_, buffer_.data()));
   used_ = 0;
+  refilled_ += buffer_.size();
   rekey({});
 }
 
@@ -68,6 +69,13 @@ void RandomGenerator::reseed(Bytes seed) {
   rekey(seed);
   wipe(buffer_);
   used_ = buffer_.size();
+  refilled_ = 0;
+  asked_first_ns_.reset();
+}
+
+bool RandomGenerator::reseed_due(std::int64_t monotonic_ns) {
+  if (!asked_first_ns_) asked_first_ns_ = monotonic_ns;
+  return refilled_ >= kReseedOctets || monotonic_ns - *asked_first_ns_ >= kReseedInterval_ns;
 }
 
 }  // namespace timeball::crypto

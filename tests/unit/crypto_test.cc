@@ -6,6 +6,7 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <random>
 #include <set>
 #include <string>
@@ -204,6 +205,10 @@ struct Case {
   Implementation implementation;
   std::string name;
 };
+
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.name;
+}
 
 class Aead : public testing::TestWithParam<Case> {
  protected:
@@ -520,6 +525,40 @@ TEST_F(Random, AReseedTakesEffectAtOnceInTheMiddleOfABuffer) {
   EXPECT_EQ(draw(random_, 100), draw(other, 100));
   random_.reseed(Octets(kSeedLength, 0x11));
   EXPECT_NE(draw(random_, 100), draw(other, 100));
+}
+
+TEST_F(Random, AReseedIsDueAfterTenMinutesFromTheFirstQuestion) {
+  constexpr std::int64_t kStart = 5'000'000'000'000;
+  EXPECT_FALSE(random_.reseed_due(kStart));
+  EXPECT_FALSE(random_.reseed_due(kStart + kReseedInterval_ns - 1));
+  EXPECT_TRUE(random_.reseed_due(kStart + kReseedInterval_ns));
+  random_.reseed(Octets(kSeedLength, 0x11));
+  EXPECT_FALSE(random_.reseed_due(kStart + kReseedInterval_ns));
+  EXPECT_FALSE(random_.reseed_due(kStart + 2 * kReseedInterval_ns - 1));
+  EXPECT_TRUE(random_.reseed_due(kStart + 2 * kReseedInterval_ns));
+}
+
+TEST_F(Random, AReseedIsDueWhenMuchHasBeenDrawn) {
+  Octets octets(1 << 20);
+  for (std::uint64_t drawn = octets.size(); drawn < kReseedOctets; drawn += octets.size()) {
+    random_.fill(octets);
+    ASSERT_FALSE(random_.reseed_due(0)) << drawn;
+  }
+  random_.fill(octets);
+  EXPECT_TRUE(random_.reseed_due(0));
+  random_.reseed(Octets(kSeedLength, 0x11));
+  EXPECT_FALSE(random_.reseed_due(0));
+}
+
+TEST_F(Random, ReseedIfDueDoesNothingBeforeAndAlwaysDiffersAfter) {
+  RandomGenerator other(seed_), again(seed_);
+  for (RandomGenerator* random : {&random_, &other}) ASSERT_TRUE(reseed_if_due(*random, 0));
+  EXPECT_EQ(draw(random_, 64), draw(again, 64));
+  for (RandomGenerator* random : {&random_, &other}) {
+    ASSERT_TRUE(reseed_if_due(*random, kReseedInterval_ns));
+    EXPECT_FALSE(random->reseed_due(kReseedInterval_ns));
+  }
+  EXPECT_NE(draw(random_, 64), draw(other, 64));
 }
 
 TEST_F(Random, U32IsTheNextFourOctetsInNetworkOrder) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <ostream>
 #include <random>
 #include <string>
 #include <vector>
@@ -144,6 +145,10 @@ struct Case {
   Implementation implementation;
   std::string name;
 };
+
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.name;
+}
 
 // Jobs that differ in their keys, nonces and texts; the text of each is keys, as in a cookie.
 class Burst {

@@ -2,6 +2,7 @@
 
 What the lines say, in short: conformance_table.py. RFC 8915, sections 3, 4 and 5.1.
 """
+import contextlib
 import itertools
 import os
 import random
@@ -215,14 +216,12 @@ def test_line_06_beyond_the_limit_error_1(daemon, length):
 def test_line_06_endless_request_is_cut_off(daemon):
     with nts.TlsClient(HOST, daemon.ke_port) as c:
         c.handshake()
-        try:
+        with contextlib.suppress(OSError):  # the kernel may take it all before the daemon has closed
             for _ in range(1000):
                 c.send(nts.record(0x7FF, bytes(1000)))
-        except OSError:
-            pass  # closed on us: as it should
-        else:
-            pytest.fail("a megabyte without End of Message was swallowed")
-        assert [r.type for r in c.receive().records()] == [nts.ERROR, nts.EOM]
+        stream = c.receive()
+        assert [r.type for r in stream.records()] == [nts.ERROR, nts.EOM]
+        assert stream.eof
 
 
 def test_line_07_one_response_to_two_requests_at_once(daemon):

@@ -1,6 +1,6 @@
 // The search for the highest rate without loss: up by a factor until a rate loses, then by halves
-// between the best that did not and the worst that did. One loss may be the machine's hiccup, so a
-// rate has lost when it did so twice in turn. Pure; one thread.
+// between the best that did not and the worst that did. A loss may be the machine's hiccup, so a
+// rate has lost when it did so kTries times in turn. Pure; one thread.
 #pragma once
 
 #include <algorithm>
@@ -24,6 +24,8 @@ Result<RampLimits> parse_ramp(std::string_view text);
 
 class RampSearch {
  public:
+  static constexpr unsigned kTries = 3;
+
   explicit RampSearch(const RampLimits& limits) : limits_(limits), rate_(limits.from) {}
 
   // To be tried now; nothing when the search is over.
@@ -33,11 +35,8 @@ class RampSearch {
 
   // What became of the rate next() gave.
   void report(bool lost) {
-    if (lost && !doubted_) {
-      doubted_ = true;
-      return;
-    }
-    doubted_ = false;
+    if (lost && ++losses_ < kTries) return;
+    losses_ = 0;
     (lost ? loser_ : best_) = rate_;
     choose();
   }
@@ -55,9 +54,9 @@ class RampSearch {
 
   RampLimits limits_;
   double rate_;
-  double best_ = 0;   // 0: none yet
-  double loser_ = 0;  // the lowest that lost twice; 0: none yet
-  bool doubted_ = false;
+  double best_ = 0;      // 0: none yet
+  double loser_ = 0;     // the lowest that lost; 0: none yet
+  unsigned losses_ = 0;  // of this rate, in turn
   bool over_ = false;
 };
 

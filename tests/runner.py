@@ -187,7 +187,7 @@ def valgrind(_options):
 
 
 def interop(_options):
-    if step("peers", ["tests/peers"]) and build("build", "server/timeballd", "server/timeball"):
+    if step("peers", ["tests/peers"]) and build("build", "server/timeballd", "server/timeball", "bench/ntsload"):
         pytest("interop", "build")
 
 

@@ -228,7 +228,7 @@ def fuzz_one(name, binary, seconds):
     with log.open("wb") as out:
         try:
             status = subprocess.run(
-                [binary, f"-max_total_time={seconds}", "-timeout=60", "-rss_limit_mb=3000", "-print_final_stats=1",
+                [binary, f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=3000", "-print_final_stats=1",
                  f"-artifact_prefix={log.parent}/{name}-", learned, *([seeds] if seeds.is_dir() else [])],
                 cwd=ROOT, stdout=out, stderr=out, timeout=seconds + 120).returncode
         except subprocess.TimeoutExpired:

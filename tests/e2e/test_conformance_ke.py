@@ -222,6 +222,9 @@ def test_line_06_endless_request_is_cut_off(daemon):
         stream = c.receive()
         assert [r.type for r in stream.records()] == [nts.ERROR, nts.EOM]
         assert stream.eof
+        with pytest.raises(OSError):  # closed on us: no more is swallowed
+            for _ in range(1000):
+                c.send(nts.record(0x7FF, bytes(1000)))
 
 
 def test_line_07_one_response_to_two_requests_at_once(daemon):

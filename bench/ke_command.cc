@@ -34,11 +34,6 @@ struct KeOptions {
   std::string farewell = "notify";
 };
 
-// n of `total` things go to thread `index` of `threads`.
-std::size_t share_of(std::size_t total, std::size_t index, std::size_t threads) {
-  return total / threads + (index < total % threads ? 1 : 0);
-}
-
 class KeCommand : public LoadCommand {
  public:
   std::string_view name() const override { return "ke"; }

@@ -1,6 +1,7 @@
 // The options that every command of ntsload takes, and how they are written.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -35,6 +36,11 @@ struct CommonOptions {
   bool own_server = false;
   KeClientOptions ke;
 };
+
+// How many of `total` things go to thread `index` of `threads`.
+constexpr std::size_t share_of(std::size_t total, std::size_t index, std::size_t threads) {
+  return total / threads + (index < total % threads ? 1 : 0);
+}
 
 // Writes into options while the command line is parsed: they outlive the App.
 void add_common_options(CLI::App& command, CommonOptions& options);

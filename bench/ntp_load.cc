@@ -4,17 +4,13 @@
 #include <latch>
 #include <string>
 
+#include "bench/load_options.h"
 #include "common/base/cpus.h"
 
 namespace timeball::bench {
 namespace {
 
 constexpr auto kSettle = std::chrono::milliseconds(20);  // for the threads to be there
-
-// n of `total` things go to thread `index` of `threads`.
-std::size_t share_of(std::size_t total, std::size_t index, std::size_t threads) {
-  return total / threads + (index < total % threads ? 1 : 0);
-}
 
 }  // namespace
 

@@ -13,9 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "bench/ke_answer.h"
 #include "common/base/openssl_handle.h"
-#include "common/crypto/entropy.h"
-#include "common/nts/ke_negotiation.h"
 #include "server/clocks.h"
 #include "server/lab_certificate.h"
 #include "server/tls_context.h"
@@ -95,45 +94,10 @@ struct Connection {
   OpenSsl<SSL, SSL_free> server;
 };
 
-nts::AssociationKeys exported(SSL* ssl, crypto::AeadId aead) {
-  nts::AssociationKeys keys;
-  keys.aead = aead;
-  const std::size_t length = crypto::parameters(aead).key_length;
-  for (const bool server_to_client : {false, true}) {
-    const auto context = nts::exporter_context(static_cast<std::uint16_t>(aead), server_to_client);
-    MutableBytes out = (server_to_client ? keys.s2c : keys.c2s).resize(length);
-    require(SSL_export_keying_material(ssl, out.data(), out.size(), nts::kExporterLabel.data(),
-                                       nts::kExporterLabel.size(), context.data(), context.size(),
-                                       1) == 1);
-  }
-  return keys;
-}
-
-// The server's work once the handshake is done.
-void answer(SSL* ssl, const nts::KeyRing& ring, crypto::Engine& engine,
-            crypto::RandomGenerator& random) {
-  std::array<std::uint8_t, 4096> octets;
-  std::size_t size = 0;
-  require(SSL_read_ex(ssl, octets.data(), octets.size(), &size) == 1);
-  const nts::KePolicy policy;
-  const auto decision = nts::negotiate({octets.data(), size}, policy);
-  const auto keys = exported(ssl, std::get<nts::KeAgreement>(decision).aead);
-  const auto response = nts::make_response(decision, policy, keys, ring, engine, random);
-  require(SSL_write(ssl, response.data(), static_cast<int>(response.size())) > 0);
-  SSL_shutdown(ssl);
-}
-
-nts::KeyRing ring() {
-  const std::array<std::uint8_t, nts::kMasterKeyLength> octets{1};
-  return nts::KeyRing::create(1, nts::MasterKeySecret(octets), nts::MasterKeySecret(octets));
-}
-
 void nts_ke(benchmark::State& state, const char* group) {
   const auto context = lab_context();
   const Client client;
-  const nts::KeyRing keys = ring();
-  crypto::Engine engine;
-  crypto::RandomGenerator random(std::array<std::uint8_t, crypto::kSeedLength>{1});
+  bench::KeAnswer answer;
   const auto request = request_for(crypto::AeadId::kAesSivCmac256);
   Meter meter;
   for (auto _ : state) {
@@ -150,7 +114,7 @@ void nts_ke(benchmark::State& state, const char* group) {
     require(SSL_write(c.client.get(), request.data(), static_cast<int>(request.size())) > 0);
     meter.begin();
     require(SSL_do_handshake(c.server.get()) == 1);
-    answer(c.server.get(), keys, engine, random);
+    require(answer(c.server.get()));
     c.server.reset();
     meter.end();
     state.SetIterationTime(meter.take_s());

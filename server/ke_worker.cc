@@ -77,6 +77,7 @@ net::Endpoint KeWorker::listen(const net::Endpoint& endpoint) {
   auto listener = std::make_unique<Listener>(context_);
   try {
     bind(listener->acceptor, to_asio(endpoint), true);
+    listener->acceptor.set_option(tcp::no_delay(true));  // what is accepted inherits it
     listener->acceptor.listen();
     const tcp::endpoint local = listener->acceptor.local_endpoint();
     listeners_.push_back(std::move(listener));
@@ -145,8 +146,6 @@ void KeWorker::begin(tcp::socket socket, const tcp::endpoint& peer) {
     return;
   }
   KeLease lease(shared_.connections, key);
-  error_code ignored;
-  socket.set_option(tcp::no_delay(true), ignored);
   tls_.refresh();
   auto ssl = tls_->new_session();
   if (!ssl) throw std::bad_alloc();

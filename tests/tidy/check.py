@@ -24,7 +24,7 @@ MAY_INCLUDE = {
     "bench": ["common/"],
 }
 # What measures the daemon's own parts; the load generator has nothing of the server's.
-SERVER_BENCHES = re.compile(r"^bench/(responder|ke_bench|serving)")
+SERVER_BENCHES = re.compile(r"^bench/(responder|ke_bench|ke_floor|serving)")
 # Only the composition root knows the reference clocks.
 REFCLOCK_USERS = {"server/timeballd.cc", "server/daemon.cc", "server/daemon.h"}
 

@@ -13,12 +13,11 @@
 #include <boost/asio/serial_port.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <optional>
 
-#include "common/time/ntp_timestamp.h"
+#include "refclock/host_clock.h"
 
 namespace timeball::refclock {
 namespace {
@@ -32,12 +31,6 @@ using namespace std::chrono_literals;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr auto kRetry = 1s;
 constexpr auto kLookForOthers = 10s;
-
-HostTime host_now() {
-  timespec t{};
-  clock_gettime(CLOCK_MONOTONIC_RAW, &t);
-  return {t.tv_sec * kNsPerSecond + t.tv_nsec};
-}
 
 bool is_number(const std::string& text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;

@@ -102,9 +102,10 @@ struct StampContract {
   double reading_error_ns = 100;
 
   // External time stamps of a PTP clock: no latency; half the bracket of the cross-timestamp
-  // (REFCLOCKS: PRECISE, or the best of 25 EXTENDED readings).
+  // (PTP_SYS_OFFSET_PRECISE, or the best of 25 EXTENDED readings).
   static constexpr StampContract phc() { return {0, 100}; }
-  // Kernel PPS on an interrupt: 1..20 us late (REFCLOCKS 2.1); two clock reads around a third.
+  // Kernel PPS on an interrupt: 1..20 us late (serial DCD and GPIO, as measured by many); two clock
+  // reads around a third.
   static constexpr StampContract irq() { return {20'000, 50}; }
 };
 

@@ -1,0 +1,198 @@
+#include "refclock/estimator.h"
+
+#include <cmath>
+
+namespace timeball::refclock {
+namespace {
+
+constexpr double kSecond = 1e9;
+constexpr int kEvidence = 3;         // misfits in a row
+constexpr double kFresh = 10;        // s: so long the crystal alone is a witness
+constexpr double kDoubt = 0.25e9;    // ns: within it, a second is the nearest second
+constexpr double kWitnessRate = 20;  // ns/s: faster, GNSS steps rather than walks
+
+// Its count is what its pulses say, locked or not: until an unlock is reported it counts as wander.
+OscillatorLimits count_limits(const ClockContract& contract) {
+  const OscillatorLimits host = contract.host.limits();
+  const OscillatorLimits rubidium = contract.rubidium.limits();
+  OscillatorLimits sum = host;
+  sum.frequency_max += rubidium.frequency_max;
+  sum.drift_per_s += rubidium.drift_per_s;
+  sum.wander += rubidium.wander + rubidium.step + contract.rubidium.unlocked_frequency;
+  sum.phase_noise_ns += rubidium.phase_noise_ns;
+  sum.noise_rate += rubidium.noise_rate;
+  return sum;
+}
+
+OscillatorLimits training_limits(const ClockContract& contract) {
+  OscillatorLimits limits = contract.rubidium.limits();
+  limits.phase_noise_ns +=
+      contract.rubidium.unlock_report_s * contract.rubidium.unlocked_frequency * 1e9;
+  return limits;
+}
+
+}  // namespace
+
+Estimator::Estimator(const ClockContract& contract)
+    : contract_(contract),
+      gnss_(contract.host.limits(), PhaseMemory::host()),
+      count_(count_limits(contract), PhaseMemory::host()),
+      training_(training_limits(contract), PhaseMemory::rubidium()),
+      trial_(training_limits(contract), PhaseMemory::rubidium()) {}
+
+void Estimator::forget() {
+  *this = Estimator(contract_);
+}
+
+// UTC - host (or count - host) at the stamp: the edge was `latency` or less before it.
+Interval Estimator::stamped(std::int64_t number, HostTime edge, const StampContract& stamp,
+                            double reading_error_ns) const {
+  const auto phase = static_cast<double>(number * 1'000'000'000 - (edge.ns - epoch_.ns));
+  // The host's crystal measured the latency, too.
+  const double late = (stamp.latency_ns + reading_error_ns) * (1 + contract_.host.frequency_max);
+  return {phase - reading_error_ns, phase + late};
+}
+
+bool Estimator::rubidium_pulse(HostTime edge, double reading_error_ns) {
+  if (!started_) {
+    epoch_ = edge;
+    started_ = true;
+  }
+  const double t = seconds(edge);
+  std::int64_t number = 0;
+  if (!count_.empty()) {
+    const auto host = static_cast<double>(edge.ns - epoch_.ns);
+    number = std::llround((host + count_.at(t).middle()) / kSecond);
+  }
+  if (count_.measure(t, stamped(number, edge, contract_.rubidium_stamp, reading_error_ns))) {
+    rubidium_misfits_ = 0;
+    return true;
+  }
+  if (++rubidium_misfits_ < kEvidence) return true;
+  rubidium_misfits_ = 0;
+  rubidium_lost();
+  return false;
+}
+
+Estimator::Verdict Estimator::judge(double t, Interval utc, Interval phase) {
+  const bool fresh = t - last_learnt_ < kFresh || !rubidium_known();
+  const bool host_fits = !fresh || gnss_.empty() || !intersection(gnss_.at(t), utc).empty();
+  const bool rubidium_fits = !rubidium_known() || !intersection(training_.at(t), phase).empty();
+  if (host_fits && rubidium_fits) {
+    gnss_misfits_ = 0;
+    return training_.slopes_agree() ? Verdict::kFits : Verdict::kSlope;
+  }
+  if (++gnss_misfits_ < kEvidence) return Verdict::kMisfit;
+  gnss_misfits_ = 0;
+  return host_fits ? Verdict::kSlope : Verdict::kStep;
+}
+
+void Estimator::learn(double t, Interval utc, Interval phase) {
+  gnss_.measure(t, utc);
+  if (!count_.empty()) training_.measure(t, phase);
+  last_learnt_ = t;
+}
+
+Estimator::Verdict Estimator::gnss_pulse(const GnssPulse& pulse, bool may_learn) {
+  if (!started_) {
+    epoch_ = pulse.edge;
+    started_ = true;
+  }
+  if (!known()) base_ = pulse.number;
+  const double t = seconds(pulse.edge);
+  const GnssContract& gnss = contract_.gnss;
+  const double slack = gnss.variable_ns + (pulse.quantisation_ns ? 0 : gnss.sawtooth_ns);
+  const Interval utc =
+      stamped(pulse.number - base_, pulse.edge, contract_.gnss_stamp, pulse.reading_error_ns)
+          .widened(slack) +
+      -pulse.quantisation_ns.value_or(0);
+  const Interval phase = count_.empty() ? Interval{} : utc - count_.at(t);
+  const Verdict verdict = judge(t, utc, phase);
+  if (may_learn && verdict == Verdict::kFits) {
+    learn(t, utc, phase);
+  } else if (may_learn && verdict == Verdict::kSlope) {
+    training_.distrust(t);
+    gnss_.forget();
+    witness_ = Witness{t, phase, phase};
+  }
+  if (!may_learn && !count_.empty()) cover(t, phase);
+  if (!may_learn && verdict == Verdict::kFits && !count_.empty()) trial_.measure(t, phase);
+  if (verdict != Verdict::kFits) trial_.forget();
+  return verdict;
+}
+
+bool Estimator::witness_fits(double t, Interval phase) const {
+  return !intersection(witness_->newest.widened(kWitnessRate * (t - witness_->t)), phase).empty();
+}
+
+// While distrusted: where GNSS goes, without stepping, UTC may have gone.
+void Estimator::cover(double t, Interval phase) {
+  if (!witness_ || !witness_fits(t, phase)) return;
+  const double moved = contract_.rubidium.frequency_max * 1e9 * (t - witness_->t);
+  witness_ = Witness{t, phase, hull(witness_->all.widened(moved), phase)};
+}
+
+void Estimator::tick(HostTime now) {
+  if (!rubidium_known()) return;
+  const double t = seconds(now);
+  if (t - last_learnt_ < 2) return;
+  gnss_.measure(t, at(now, 0).phase);
+}
+
+Estimate Estimator::at(HostTime now, double horizon_s) {
+  const double t = seconds(now);
+  Estimate e;
+  if (!rubidium_known()) {
+    e.phase = gnss_.at(t);
+    e.frequency = gnss_.frequency(t + horizon_s);
+    e.serve = e.phase.middle();
+    return e;
+  }
+  e.phase = count_.at(t) + training_.at(t);
+  e.frequency = count_.frequency(t + horizon_s) + training_.frequency(t + horizon_s);
+  e.serve = e.phase.middle();
+  if (witness_) {
+    const double moved = contract_.rubidium.frequency_max * 1e9 * (t - witness_->t);
+    e.phase = hull(e.phase, count_.at(t) + witness_->all.widened(moved));
+    return e;
+  }
+  if (gnss_.empty()) return e;
+  const Interval both = intersection(e.phase, gnss_.at(t));
+  e.phase = both.empty() ? hull(e.phase, gnss_.at(t)) : both;
+  e.serve = e.phase.middle();
+  const Interval frequency = intersection(e.frequency, gnss_.frequency(t + horizon_s));
+  if (!frequency.empty()) e.frequency = frequency;
+  return e;
+}
+
+std::optional<std::int64_t> Estimator::second_at(HostTime now) {
+  if (!known()) return std::nullopt;
+  const Estimate e = at(now, 0);
+  if (e.radius() > kDoubt) return std::nullopt;
+  return base_ + std::llround((static_cast<double>(now.ns - epoch_.ns) + e.serve) / kSecond);
+}
+
+std::int64_t Estimator::utc_minus_host(double phase_ns) const {
+  return base_ * 1'000'000'000 - epoch_.ns + std::llround(phase_ns);
+}
+
+bool Estimator::readmit(HostTime now, bool forced) {
+  const double t = seconds(now);
+  if (training_.distrusted()) {
+    const bool same =
+        !trial_.empty() &&
+        !intersection(trial_.mean_frequency(), training_.trusted_frequency(t)).empty();
+    if (!same && !forced) return false;
+    training_.readmit(t);
+  }
+  if (forced) {
+    training_.forget();
+    gnss_.forget();
+  }
+  trial_.forget();
+  witness_.reset();
+  gnss_misfits_ = 0;
+  return true;
+}
+
+}  // namespace timeball::refclock

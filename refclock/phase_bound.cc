@@ -1,0 +1,227 @@
+#include "refclock/phase_bound.h"
+
+#include <cmath>
+
+namespace timeball::refclock {
+namespace {
+
+// The caller's seconds may be wrong by as much (a host's crystal is far better), and so may, then,
+// everything that grows with them.
+constexpr double kTimeScale = 1.001;
+
+OscillatorLimits in_ns_per_s(OscillatorLimits limits) {
+  constexpr double kScale = 1e9 * kTimeScale;
+  limits.frequency_max *= kScale;
+  limits.drift_per_s *= kScale * kTimeScale;
+  limits.drift_range *= kScale;
+  limits.wander *= kScale;
+  limits.step *= kScale;
+  limits.step_interval_s /= kTimeScale;
+  return limits;
+}
+
+// int_0^y floor(t / p) dt
+double floor_integral(double y, double p) {
+  const double m = std::floor(y / p);
+  return p * m * (m - 1) / 2 + m * (y - m * p);
+}
+
+}  // namespace
+
+PhaseBound::PhaseBound(const OscillatorLimits& limits, const PhaseMemory& memory)
+    : limits_(in_ns_per_s(limits)),
+      noise_ns_(limits.phase_noise_ns),
+      noise_rate_(limits.noise_rate * 1e9 * kTimeScale),
+      memory_(memory),
+      ring_(memory.anchors) {}
+
+void PhaseBound::forget() {
+  known_ = distrusted_ = false;
+  slopes_agree_ = true;
+  count_ = family_count_ = 0;
+}
+
+const PhaseBound::Anchor& PhaseBound::anchor(std::size_t back) const {
+  return ring_[(count_ - 1 - back) % ring_.size()];
+}
+
+// F(T, u) of the header: how far y may be, u after the window's end, from its mean over the window.
+double PhaseBound::deviation(double span, double u) const {
+  const double drift = std::min(limits_.drift_per_s * (u + span / 2), limits_.drift_range);
+  if (limits_.step == 0) return limits_.wander + drift;
+  double steps = 1;
+  if (u + span >= limits_.step_interval_s) {
+    const double p = limits_.step_interval_s;
+    steps += (floor_integral(u + span, p) - floor_integral(u, p)) / span;
+  }
+  return limits_.wander + drift + limits_.step * steps;
+}
+
+PhaseBound::Window PhaseBound::window(std::size_t newer, std::size_t older) const {
+  const Anchor& j = anchor(newer);
+  const Anchor& i = anchor(older);
+  const double span = j.t - i.t;
+  const double noise = noise_ns_ + noise_rate_ * span;
+  return {j.t, span, {(j.x.lo - i.x.hi - noise) / span, (j.x.hi - i.x.lo + noise) / span}};
+}
+
+PhaseBound::Family PhaseBound::family(std::size_t newest) const {
+  const std::size_t available = std::min(count_, ring_.size());
+  Family made;
+  for (const std::size_t back : memory_.windows) {
+    if (back == 0 || newest + back >= available) break;
+    made.windows[made.size++] = window(newest, newest + back);
+  }
+  return made;
+}
+
+Interval PhaseBound::frequency_of(const Family& family, double t) const {
+  Interval y = Interval::around(0, limits_.frequency_max);
+  for (std::size_t k = 0; k < family.size; ++k) {
+    const Window& w = family.windows[k];
+    y = intersection(y, w.mean.widened(deviation(w.span, t - w.t)));
+  }
+  return y;
+}
+
+Interval PhaseBound::frequency_at(double t) const {
+  Interval y = frequency_of(families_[0], t);
+  // Rounding apart, only data from outside the limits get here; then either end may be the truth.
+  if (y.empty()) y = {y.hi, y.lo};
+  for (std::size_t f = 1; f < family_count_; ++f) y = hull(y, frequency_of(families_[f], t));
+  return y;
+}
+
+Interval PhaseBound::frequency(double until) const {
+  return with_noise(until <= until_ ? y_ : frequency_at(until));
+}
+
+Interval PhaseBound::trusted_frequency(double t) const {
+  return with_noise(frequency_of(families_[family_count_ - 1], t));
+}
+
+void PhaseBound::update_frequency(double until) {
+  until_ = until;
+  y_ = frequency_at(until);
+}
+
+// Of older windows the two that say most: intersections with them are still true.
+void PhaseBound::keep_best(const Family& previous, double t) {
+  const Window* low = nullptr;
+  const Window* high = nullptr;
+  Interval best{-limits_.frequency_max, limits_.frequency_max};
+  for (std::size_t k = 0; k < previous.size; ++k) {
+    const Window& w = previous.windows[k];
+    const Interval y = w.mean.widened(deviation(w.span, t - w.t));
+    if (y.lo > best.lo) {
+      best.lo = y.lo;
+      low = &w;
+    }
+    if (y.hi < best.hi) {
+      best.hi = y.hi;
+      high = &w;
+    }
+  }
+  Family& now = families_[0];
+  if (low != nullptr) now.windows[now.size++] = *low;
+  if (high != nullptr && high != low) now.windows[now.size++] = *high;
+}
+
+void PhaseBound::add_anchor(double t, Interval x) {
+  ring_[count_++ % ring_.size()] = {t, x};
+  const Family previous = families_[0];
+  families_[0] = family(0);
+  if (family_count_ != 0) keep_best(previous, t);
+  family_count_ = 1;
+  slopes_agree_ = test_slopes();
+  update_frequency(t + memory_.horizon_s);
+}
+
+bool PhaseBound::test_slopes() const {
+  const std::size_t available = std::min(count_, ring_.size());
+  for (const std::size_t recent : memory_.slopes) {
+    const std::size_t base = std::max(recent, memory_.slope_base);
+    if (recent == 0 || recent + base >= available) continue;
+    const Window now = window(0, recent);
+    const Window before = window(recent, recent + base);
+    const double allowed = deviation(before.span, now.span);
+    if (intersection(now.mean, before.mean.widened(allowed)).empty()) return false;
+  }
+  return true;
+}
+
+void PhaseBound::advance(double t) {
+  if (t > until_) update_frequency(t + memory_.horizon_s);
+  const double dt = t - t_;
+  x_.lo += (y_.lo - noise_rate_) * dt;
+  x_.hi += (y_.hi + noise_rate_) * dt;
+  t_ = t;
+}
+
+Interval PhaseBound::at(double t) {
+  if (t >= t_) {
+    advance(t);
+    return x_;
+  }
+  const double back = t_ - t;
+  const Interval y = with_noise(y_);
+  return Interval{x_.lo - y.hi * back, x_.hi - y.lo * back}.widened(noise_ns_);
+}
+
+bool PhaseBound::measure(double t, Interval phase) {
+  if (distrusted_) return false;
+  if (!known_) {
+    forget();
+    known_ = true;
+    t_ = t;
+    x_ = phase.widened(noise_ns_);
+    families_ = {};
+    add_anchor(t, phase);
+    return true;
+  }
+  if (t < t_) {  // brought forward to t_, where x_ is
+    const Interval y = with_noise(y_);
+    const double u = t_ - t;
+    phase = Interval{phase.lo + y.lo * u, phase.hi + y.hi * u}.widened(noise_ns_);
+    t = t_;
+  }
+  advance(t);
+  const Interval x = intersection(x_, phase);
+  if (x.empty()) return false;
+  x_ = intersection(x_, phase.widened(noise_ns_));
+  if (t - anchor(0).t >= memory_.spacing_s * 0.999) add_anchor(t, x);
+  return true;
+}
+
+void PhaseBound::distrust(double t) {
+  if (!known_ || distrusted_) return;
+  advance(t);
+  distrusted_ = slopes_agree_ = true;  // what the slopes said has been heard
+  const std::size_t available = std::min(count_, ring_.size());
+  for (const std::size_t age : {memory_.slopes[1], memory_.slopes[2]}) {
+    if (age == 0 || age + 1 >= available) continue;
+    const Family old = family(age);
+    if (old.size == 0) continue;
+    const Interval y = frequency_of(old, t);
+    if (y.empty()) continue;
+    const double u = t - anchor(age).t;
+    const double noise = noise_ns_ + noise_rate_ * u;
+    x_ =
+        hull(x_, Interval{anchor(age).x.lo + y.lo * u, anchor(age).x.hi + y.hi * u}.widened(noise));
+    families_[family_count_++] = old;
+  }
+  update_frequency(t + memory_.horizon_s);
+}
+
+void PhaseBound::readmit(double t) {
+  if (!known_) return;
+  advance(t);
+  distrusted_ = false;
+  slopes_agree_ = true;
+  count_ = 0;
+  family_count_ = 0;
+  families_ = {};
+  add_anchor(t, x_);
+}
+
+}  // namespace timeball::refclock

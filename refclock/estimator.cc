@@ -24,21 +24,15 @@ OscillatorLimits count_limits(const ClockContract& contract) {
   return sum;
 }
 
-OscillatorLimits training_limits(const ClockContract& contract) {
-  OscillatorLimits limits = contract.rubidium.limits();
-  limits.phase_noise_ns +=
-      contract.rubidium.unlock_report_s * contract.rubidium.unlocked_frequency * 1e9;
-  return limits;
-}
-
 }  // namespace
 
 Estimator::Estimator(const ClockContract& contract)
     : contract_(contract),
+      unlock_ns_(contract.rubidium.unlock_report_s * contract.rubidium.unlocked_frequency * 1e9),
       gnss_(contract.host.limits(), PhaseMemory::host()),
       count_(count_limits(contract), PhaseMemory::host()),
-      training_(training_limits(contract), PhaseMemory::rubidium()),
-      trial_(training_limits(contract), PhaseMemory::rubidium()) {}
+      training_(contract.rubidium.limits(), PhaseMemory::rubidium()),
+      trial_(contract.rubidium.limits(), PhaseMemory::rubidium()) {}
 
 void Estimator::forget() {
   *this = Estimator(contract_);
@@ -77,7 +71,8 @@ bool Estimator::rubidium_pulse(HostTime edge, double reading_error_ns) {
 Estimator::Verdict Estimator::judge(double t, Interval utc, Interval phase) {
   const bool fresh = t - last_learnt_ < kFresh || !rubidium_known();
   const bool host_fits = !fresh || gnss_.empty() || !intersection(gnss_.at(t), utc).empty();
-  const bool rubidium_fits = !rubidium_known() || !intersection(training_.at(t), phase).empty();
+  const bool rubidium_fits =
+      !rubidium_known() || !intersection(training_.at(t).widened(unlock_ns_), phase).empty();
   if (host_fits && rubidium_fits) {
     gnss_misfits_ = 0;
     return training_.slopes_agree() ? Verdict::kFits : Verdict::kSlope;
@@ -148,7 +143,7 @@ Estimate Estimator::at(HostTime now, double horizon_s) {
     e.serve = e.phase.middle();
     return e;
   }
-  e.phase = count_.at(t) + training_.at(t);
+  e.phase = (count_.at(t) + training_.at(t)).widened(unlock_ns_);
   e.frequency = count_.frequency(t + horizon_s) + training_.frequency(t + horizon_s);
   e.serve = e.phase.middle();
   if (witness_) {

@@ -88,6 +88,7 @@ class Estimator {
   void learn(double t, Interval utc, Interval phase);
 
   ClockContract contract_;
+  double unlock_ns_;  // so far the rubidium may be off before it says that it is unlocked
   PhaseBound gnss_;
   PhaseBound count_;
   PhaseBound training_;

@@ -57,6 +57,14 @@ double PhaseBound::deviation(double span, double u) const {
   return limits_.wander + drift + limits_.step * steps;
 }
 
+// Line 4 of the header: how far the phase, u after the window's end, may be from where the mean
+// leads, noise apart. For spans of at most a step interval.
+double PhaseBound::phase_deviation(double span, double u) const {
+  const double drift =
+      std::min(limits_.drift_per_s * (u + span) / 2, limits_.drift_range) + limits_.wander;
+  return drift * u + limits_.step * (u + floor_integral(u, limits_.step_interval_s));
+}
+
 PhaseBound::Window PhaseBound::window(std::size_t newer, std::size_t older) const {
   const Anchor& j = anchor(newer);
   const Anchor& i = anchor(older);
@@ -151,11 +159,29 @@ bool PhaseBound::test_slopes() const {
 }
 
 void PhaseBound::advance(double t) {
-  if (t > until_) update_frequency(t + memory_.horizon_s);
+  const bool stale = t > until_;
+  if (stale) update_frequency(t + memory_.horizon_s);
   const double dt = t - t_;
   x_.lo += (y_.lo - noise_rate_) * dt;
   x_.hi += (y_.hi + noise_rate_) * dt;
   t_ = t;
+  if (stale && limits_.step != 0 && !distrusted_) {
+    const Interval x = intersection(x_, from_anchor(t));
+    if (!x.empty()) x_ = x;
+  }
+}
+
+Interval PhaseBound::from_anchor(double t) const {
+  Interval x = x_;
+  const double u = t - anchor(0).t;
+  const double noise = noise_ns_ + noise_rate_ * u;
+  for (std::size_t k = 0; k < families_[0].size; ++k) {
+    const Window& w = families_[0].windows[k];
+    if (w.t != anchor(0).t || w.span > limits_.step_interval_s) continue;
+    const Interval moved{w.mean.lo * u, w.mean.hi * u};
+    x = intersection(x, (anchor(0).x + moved).widened(phase_deviation(w.span, u) + noise));
+  }
+  return x;
 }
 
 Interval PhaseBound::at(double t) {

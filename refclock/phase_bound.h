@@ -11,10 +11,15 @@
 //     |y(t_j + u) - m| <= mean over v in [0, T] of F(u + v), written F(T, u) below.
 //  3. So y(t) lies in Y(t), the intersection over some windows of m +- F(T, t - t_j), and
 //     x(t+u) in X(t) + int Y +- (w0 + w1 u). w0 is paid once for a measurement, not once a step.
+//  4. 3 lets the frequency be at its worst at every moment, though no one world is. From t_j on,
+//     x(t_j+u) in X_j + m u +- (Phi(T, u) + w0 + w1 u), where Phi is the most that int y can differ
+//     from m u. Steps of at most s, at least P apart, add s (u + int floor(v / P) dv over [0, u])
+//     to it when T <= P: with the steps at -a, P - a, 2P - a, .. the difference is
+//     s (1 - a/T) u + s sum (u - kP + a)+, convex in a, largest at a = 0 (and a = T gives no more).
 // Each line is a true statement about the same world, hence so is every intersection of them.
 // Intervals, no zonotope: a step that may have come just before the last measurement and one that
-// may come after it are one and the same step in 2 (it is counted in F(T, u) once), which is what
-// a plain recursion on (X, Y) would lose.
+// may come after it are one and the same step in 2 and 4 (counted once), which is what a plain
+// recursion on (X, Y) would lose.
 //
 // Data that contradict what is known change nothing: measure() says so and the caller decides.
 // `distrust` then gives up what may have been learnt from bad data, and only ever widens.
@@ -44,7 +49,7 @@ struct PhaseMemory {
   // Anchors every five minutes for two days; windows of 10 min to a day; slopes of 10 min, 1 h, 1
   // d.
   static PhaseMemory rubidium() {
-    return {300, 600, {2, 6, 12, 24, 48, 96, 192, 287}, 16, {2, 12, 288}, 48};
+    return {300, 600, {2, 6, 12, 36, 96, 144, 192, 280}, 16, {2, 12, 288}, 48};
   }
 };
 
@@ -102,6 +107,8 @@ class PhaseBound {
   Family family(std::size_t newest) const;
   bool test_slopes() const;
   double deviation(double span, double u) const;
+  double phase_deviation(double span, double u) const;
+  Interval from_anchor(double t) const;
   Interval frequency_of(const Family& family, double t) const;
   Interval frequency_at(double t) const;
   Interval with_noise(Interval y) const { return y.widened(noise_rate_); }

@@ -24,10 +24,11 @@ enum class Alarm : std::uint8_t {
   kRubidiumTemperature,  // beyond the range of the contract
   kLeapUnknown,          // no source that is trusted and current
   kLeapDisagreement,     // sources, or the labels after the event, contradict each other
+  kHostClock,            // the host's crystal left its limits: every pulse at once is elsewhere
   kForeignSteering,      // somebody else moves the kernel's clock
   kBoundExceeded,        // the error bound passed the limit; no longer served as synchronised
 };
-inline constexpr std::size_t kAlarmCount = 17;
+inline constexpr std::size_t kAlarmCount = 18;
 
 constexpr std::string_view name_of(Alarm alarm) {
   constexpr std::array<std::string_view, kAlarmCount> kNames{"pulses-missing",
@@ -45,6 +46,7 @@ constexpr std::string_view name_of(Alarm alarm) {
                                                              "rubidium-temperature",
                                                              "leap-unknown",
                                                              "leap-disagreement",
+                                                             "host-clock",
                                                              "foreign-steering",
                                                              "bound-exceeded"};
   return kNames[static_cast<std::size_t>(alarm)];

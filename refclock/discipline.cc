@@ -60,9 +60,10 @@ void Discipline::step(const Pulse& pulse) {
   if (!started_) started_ = pulse.edge;
   const auto error = static_cast<double>(pulse.reading_error.count());
   if (pulse.input == PulseInput::kOscillator) {
-    if (rubidium_good_ && !estimator_.rubidium_pulse(pulse.edge, error)) {
-      seen_.set(Alarm::kRubidiumJumped);
-    }
+    if (!rubidium_good_) return;
+    const Estimator::Verdict verdict = estimator_.rubidium_pulse(pulse.edge, error);
+    if (verdict == Estimator::Verdict::kStep) seen_.set(Alarm::kRubidiumJumped);
+    if (verdict == Estimator::Verdict::kHost) seen_.set(Alarm::kHostClock);
     return;
   }
   labeler_.pulse(pulse.edge, estimator_.second_at(pulse.edge));
@@ -131,6 +132,8 @@ void Discipline::settle(const PendingPulse& pulse, bool usable) {
       return threats_.report(Alarm::kPhaseStep);
     case Estimator::Verdict::kSlope:
       return threats_.report(Alarm::kPhaseSlope);
+    case Estimator::Verdict::kHost:
+      return seen_.set(Alarm::kHostClock);
   }
 }
 
@@ -157,27 +160,19 @@ void Discipline::readmit(HostTime now) {
   estimator_.readmit(now, true);
 }
 
-std::optional<UtcTime> Discipline::utc_at(HostTime t) {
-  if (!estimator_.known()) return std::nullopt;
-  const double phase = estimator_.at(t, 0).serve;
-  return UtcTime{t.ns + estimator_.utc_minus_host(phase) - leap_s_ * kNsPerSecond};
-}
-
-void Discipline::pass_leap(HostTime now) {
-  const auto utc = utc_at(now);
-  if (!utc) return;
+void Discipline::pass_leap(UtcTime utc) {
   if (!passage_) {
     const bool agreed = leaps_.agreed().has_value();
     auto event = agreed ? leaps_.agreed() : leaps_.claimed();
-    if (!event && leaps_.unknown()) event = LeapEvent{nearest_leap_date(*utc), 0};
-    if (!event || event == passed_ || *utc < event->first - kLeapGuard ||
-        *utc > event->first + kLeapForgotten) {
+    if (!event && leaps_.unknown()) event = LeapEvent{nearest_leap_date(utc), 0};
+    if (!event || event == passed_ || utc < event->first - kLeapGuard ||
+        utc > event->first + kLeapForgotten) {
       return;
     }
     passage_ = LeapPassage{*event, agreed, 0, 0};
   }
   const LeapEvent& event = passage_->event;
-  if (passage_->agreed && *utc >= event.first + seconds(event.change)) finish_leap(event.change);
+  if (passage_->agreed && utc >= event.first + seconds(event.change)) finish_leap(event.change);
 }
 
 // After a change that only one source claims, or that none could tell: does the receiver count on?
@@ -213,7 +208,7 @@ State Discipline::next_state(HostTime now) const {
   return in_use ? State::kAcquire : State::kFreerun;
 }
 
-AlarmSet Discipline::current_alarms(HostTime now) {
+AlarmSet Discipline::current_alarms(HostTime now, std::optional<UtcTime> utc) {
   AlarmSet set = threats_.alarms() | std::exchange(seen_, {});
   set.set(Alarm::kPulsesMissing, gnss_used_ && now - *gnss_used_ > kMissingAlarm);
   const bool silent = options_.rubidium && !rubidium_heard_;
@@ -222,7 +217,6 @@ AlarmSet Discipline::current_alarms(HostTime now) {
   const double range = temperature_ ? temperature_->hi - temperature_->lo : 0;
   set.set(Alarm::kRubidiumTemperature, range > options_.contract.rubidium.temperature_range_c);
   set.set(Alarm::kLeapUnknown, leaps_.unknown());
-  const auto utc = utc_at(now);
   const bool contradiction = utc && leaps_.disagree(*utc);
   if (contradiction || (passage_ && !passage_->agreed)) set.set(Alarm::kLeapDisagreement);
   set.set(Alarm::kBoundExceeded, state_ == State::kFreerun);
@@ -237,18 +231,20 @@ Action Discipline::tick(HostTime now) {
     estimator_.rubidium_lost();
   }
   bound_.reset();
+  std::optional<UtcTime> utc;
   if (estimator_.known()) {
     estimator_.tick(now);
-    pass_leap(now);
-    const double ns = estimator_.at(now, 0).radius() + options_.contract.gnss.fixed_ns;
-    bound_ = Duration(std::llround(std::min(std::ceil(ns), 9e18)));
+    const Estimate estimate = estimator_.at(now, 0);
+    utc = UtcTime{now.ns + estimator_.utc_minus_host(estimate.serve) - leap_s_ * kNsPerSecond};
+    pass_leap(*utc);
+    bound_ = publisher_.bound(estimate);
   }
   if (gnss_in_use(now)) corrected_ = now;
   const State state = next_state(now);
   Action action;
   action.state_changed = state != state_;
   action.state = state_ = state;
-  const AlarmSet alarms = current_alarms(now);
+  const AlarmSet alarms = current_alarms(now, utc);
   action.raised = alarms.without(alarms_);
   action.cleared = alarms_.without(alarms);
   alarms_ = alarms;

@@ -110,7 +110,7 @@ class Discipline {
   bool degraded() const { return options_.rubidium && !rubidium_good_; }
   bool leap_unknown() const { return leaps_.unknown(); }
   AlarmSet alarms() const { return alarms_; }
-  // The error bound at the last tick; nothing while time is unknown.
+  // As served until the next publication, at most; of the last tick. Nothing: time is unknown.
   std::optional<Duration> bound() const { return bound_; }
 
  private:
@@ -127,13 +127,12 @@ class Discipline {
 
   void settle(const PendingPulse& pulse, bool usable);
   void compare_leap(const SecondLabel& label);
-  void pass_leap(HostTime now);
+  void pass_leap(UtcTime utc);
   void finish_leap(int change);
   std::int64_t continuous(const SecondLabel& label) const;
-  std::optional<UtcTime> utc_at(HostTime t);
   bool gnss_in_use(HostTime now) const;
   State next_state(HostTime now) const;
-  AlarmSet current_alarms(HostTime now);
+  AlarmSet current_alarms(HostTime now, std::optional<UtcTime> utc);
 
   DisciplineOptions options_;
   PulseLabeler labeler_;

@@ -47,7 +47,7 @@ Interval Estimator::stamped(std::int64_t number, HostTime edge, const StampContr
   return {phase - reading_error_ns, phase + late};
 }
 
-bool Estimator::rubidium_pulse(HostTime edge, double reading_error_ns) {
+Estimator::Verdict Estimator::rubidium_pulse(HostTime edge, double reading_error_ns) {
   if (!started_) {
     epoch_ = edge;
     started_ = true;
@@ -60,12 +60,16 @@ bool Estimator::rubidium_pulse(HostTime edge, double reading_error_ns) {
   }
   if (count_.measure(t, stamped(number, edge, contract_.rubidium_stamp, reading_error_ns))) {
     rubidium_misfits_ = 0;
-    return true;
+    return Verdict::kFits;
   }
-  if (++rubidium_misfits_ < kEvidence) return true;
+  if (++rubidium_misfits_ < kEvidence) return Verdict::kMisfit;
+  if (gnss_misfits_ >= kEvidence - 1) {
+    forget();
+    return Verdict::kHost;
+  }
   rubidium_misfits_ = 0;
   rubidium_lost();
-  return false;
+  return Verdict::kStep;
 }
 
 Estimator::Verdict Estimator::judge(double t, Interval utc, Interval phase) {
@@ -78,6 +82,7 @@ Estimator::Verdict Estimator::judge(double t, Interval utc, Interval phase) {
     return training_.slopes_agree() ? Verdict::kFits : Verdict::kSlope;
   }
   if (++gnss_misfits_ < kEvidence) return Verdict::kMisfit;
+  if (!host_fits && rubidium_misfits_ >= kEvidence - 1) return Verdict::kHost;
   gnss_misfits_ = 0;
   return host_fits ? Verdict::kSlope : Verdict::kStep;
 }
@@ -113,6 +118,7 @@ Estimator::Verdict Estimator::gnss_pulse(const GnssPulse& pulse, bool may_learn)
   if (!may_learn && !count_.empty()) cover(t, phase);
   if (!may_learn && verdict == Verdict::kFits && !count_.empty()) trial_.measure(t, phase);
   if (verdict != Verdict::kFits) trial_.forget();
+  if (verdict == Verdict::kHost || (verdict == Verdict::kStep && !rubidium_known())) forget();
   return verdict;
 }
 

@@ -15,7 +15,8 @@
 // which saw the same receiver a moment ago: the receiver stepped (kStep), the rubidium is right.
 // Against the rubidium only: one of the two has left its limits (kSlope) and nothing here tells
 // which: `training_` is distrusted, time goes on by the rubidium, and the interval also covers
-// what GNSS says for as long as it goes on without a step.
+// what GNSS says for as long as it goes on without a step. Against both at once, or without a
+// rubidium that could tell: the crystal is no witness (kHost), and time is lost.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +39,7 @@ struct Estimate {
 
 class Estimator {
  public:
-  enum class Verdict : std::uint8_t { kFits, kMisfit, kStep, kSlope };
+  enum class Verdict : std::uint8_t { kFits, kMisfit, kStep, kSlope, kHost };
 
   // The pulse of second `number`, corrected for its sawtooth when that is known.
   struct GnssPulse {
@@ -50,9 +51,9 @@ class Estimator {
 
   explicit Estimator(const ClockContract& contract);
 
-  // False: it is not where the host's crystal says, for the third time running; the rubidium has
-  // been forgotten.
-  bool rubidium_pulse(HostTime edge, double reading_error_ns);
+  // kStep: it is not where the host's crystal says, for the third time running; the rubidium has
+  // been forgotten. kHost: nor are GNSS's; everything has been.
+  Verdict rubidium_pulse(HostTime edge, double reading_error_ns);
   // Its phase or frequency is a new one: forget it. What it said of UTC is kept.
   void rubidium_lost() {
     count_.forget();
@@ -75,8 +76,6 @@ class Estimator {
   std::optional<std::int64_t> second_at(HostTime at);
   // UTC - host time for a phase, in ns since the second with number 0.
   std::int64_t utc_minus_host(double phase_ns) const;
-  // What oscillators and stamps may add to a phase known to within an interval.
-  double host_noise_ns() const { return contract_.host.phase_noise_ns; }
 
  private:
   double seconds(HostTime t) const { return static_cast<double>(t.ns - epoch_.ns) * 1e-9; }

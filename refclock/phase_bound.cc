@@ -70,7 +70,8 @@ PhaseBound::Window PhaseBound::window(std::size_t newer, std::size_t older) cons
   const Anchor& i = anchor(older);
   const double span = j.t - i.t;
   const double noise = noise_ns_ + noise_rate_ * span;
-  return {j.t, span, {(j.x.lo - i.x.hi - noise) / span, (j.x.hi - i.x.lo + noise) / span}};
+  const double per_s = 1 / span;
+  return {j.t, span, {(j.x.lo - i.x.hi - noise) * per_s, (j.x.hi - i.x.lo + noise) * per_s}};
 }
 
 PhaseBound::Family PhaseBound::family(std::size_t newest) const {
@@ -114,12 +115,12 @@ void PhaseBound::update_frequency(double until) {
 }
 
 // Of older windows the two that say most: intersections with them are still true.
-void PhaseBound::keep_best(const Family& previous, double t) {
+void PhaseBound::keep_best(Family& made, double t) const {
   const Window* low = nullptr;
   const Window* high = nullptr;
   Interval best{-limits_.frequency_max, limits_.frequency_max};
-  for (std::size_t k = 0; k < previous.size; ++k) {
-    const Window& w = previous.windows[k];
+  for (std::size_t k = 0; k < families_[0].size; ++k) {
+    const Window& w = families_[0].windows[k];
     const Interval y = w.mean.widened(deviation(w.span, t - w.t));
     if (y.lo > best.lo) {
       best.lo = y.lo;
@@ -130,16 +131,15 @@ void PhaseBound::keep_best(const Family& previous, double t) {
       high = &w;
     }
   }
-  Family& now = families_[0];
-  if (low != nullptr) now.windows[now.size++] = *low;
-  if (high != nullptr && high != low) now.windows[now.size++] = *high;
+  if (low != nullptr) made.windows[made.size++] = *low;
+  if (high != nullptr && high != low) made.windows[made.size++] = *high;
 }
 
 void PhaseBound::add_anchor(double t, Interval x) {
   ring_[count_++ % ring_.size()] = {t, x};
-  const Family previous = families_[0];
-  families_[0] = family(0);
-  if (family_count_ != 0) keep_best(previous, t);
+  Family made = family(0);
+  if (family_count_ != 0) keep_best(made, t);
+  families_[0] = made;
   family_count_ = 1;
   slopes_agree_ = test_slopes();
   update_frequency(t + memory_.horizon_s);

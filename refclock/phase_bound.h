@@ -38,8 +38,8 @@ namespace timeball::refclock {
 // that end at the newest one and begin so many anchors before it (0: not used).
 struct PhaseMemory {
   double spacing_s = 1;
-  std::size_t anchors = 66;
-  std::array<std::size_t, 8> windows{1, 2, 4, 8, 16, 32, 64, 0};
+  std::size_t anchors = 50;
+  std::array<std::size_t, 8> windows{1, 4, 16, 48};
   double horizon_s = 2;  // Y is worked out so far ahead
   // Slope test: the mean of so many anchors against that of as many (at least `slope_base`) before.
   std::array<std::size_t, 3> slopes{};
@@ -113,7 +113,7 @@ class PhaseBound {
   Interval frequency_at(double t) const;
   Interval with_noise(Interval y) const { return y.widened(noise_rate_); }
   void update_frequency(double until);
-  void keep_best(const Family& previous, double t);
+  void keep_best(Family& made, double t) const;
   void advance(double t);
 
   OscillatorLimits limits_;  // in ns/s

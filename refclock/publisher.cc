@@ -1,8 +1,17 @@
 #include "refclock/publisher.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace timeball::refclock {
+namespace {
+
+// And two more for what was rounded on the way.
+Duration rounded_up(double ns) {
+  return Duration(static_cast<std::int64_t>(std::ceil(std::min(ns, 9e18))) + 2);
+}
+
+}  // namespace
 
 Publisher::Publisher(const ClockContract& contract)
     : contract_(contract), kernel_(contract.kernel.limits(), PhaseMemory::host()) {}
@@ -19,6 +28,15 @@ bool Publisher::hear(const ClockPair& pair) {
   first_ = pair;
   kernel_.measure(0, Interval::around(0, error));
   return false;
+}
+
+double Publisher::overhead_ns() const {
+  return radius_ns_ + contract_.gnss.fixed_ns + contract_.host.phase_noise_ns +
+         contract_.kernel.phase_noise_ns;
+}
+
+Duration Publisher::bound(const Estimate& estimate) const {
+  return rounded_up(estimate.radius() + overhead_ns() + growth_ * contract_.publish_interval_s);
 }
 
 ClockState Publisher::state(const Estimator& estimator, const Estimate& utc, std::int64_t leap_s) {
@@ -41,9 +59,9 @@ ClockState Publisher::state(const Estimator& estimator, const Estimate& utc, std
       (utc.frequency.radius() + drift.radius()) / (stretch - drift.radius() * 1e-9) +
       std::abs(rate - static_cast<double>(state.rate_ppb));
   state.growth_ppb = static_cast<std::int64_t>(std::ceil(growth)) + 1;
-  const double noise = estimator.host_noise_ns() + contract_.kernel.phase_noise_ns;
-  const double bound = utc.radius() + ahead.radius() + noise + contract_.gnss.fixed_ns;
-  state.error_bound = Duration(static_cast<std::int64_t>(std::ceil(bound)) + 2);
+  radius_ns_ = ahead.radius();
+  growth_ = growth;
+  state.error_bound = rounded_up(utc.radius() + overhead_ns());
   state.void_after = state.as_of + Duration(static_cast<std::int64_t>(horizon_s() * 1e9));
   return state;
 }

@@ -32,14 +32,21 @@ class Publisher {
   // as_of, offset, rate, error bound, growth and void_after for the newest pair; the estimate is of
   // that moment. `leap_s` is taken from UTC (leap seconds since the start).
   ClockState state(const Estimator& estimator, const Estimate& estimate, std::int64_t leap_s);
+  // The error bound of a state published now, at the time of the next.
+  Duration bound(const Estimate& estimate) const;
   // So long after a publication its growth holds.
   double horizon_s() const { return 2 * contract_.publish_interval_s; }
 
  private:
+  // What the bound adds to an estimate's radius.
+  double overhead_ns() const;
+
   ClockContract contract_;
   PhaseBound kernel_;  // kernel time - host time
   ClockPair first_;
   ClockPair newest_;
+  double radius_ns_ = 0;  // of the kernel's reading at the newest pair
+  double growth_ = 0;     // ns/s, of the newest state
 };
 
 }  // namespace timeball::refclock

@@ -49,7 +49,7 @@ class World {
 
  private:
   StampContract stamp_contract() const {
-    return options_.stamps == Stamps::kPhc ? StampContract::phc() : StampContract::irq();
+    return scenario_.stamps == Stamps::kPhc ? StampContract::phc() : StampContract::irq();
   }
   DisciplineOptions discipline_options() const;
 
@@ -107,11 +107,12 @@ class World {
 
 DisciplineOptions World::discipline_options() const {
   DisciplineOptions o;
-  o.contract = options_.claimed.value_or(options_.contract);
   const StampContract stamps = stamp_contract();
+  o.contract = options_.contract;
   o.contract.gnss_stamp = o.contract.rubidium_stamp = stamps;
+  if (options_.claimed) o.contract = *options_.claimed;
   o.rubidium = scenario_.has_rubidium;
-  if (options_.stamps == Stamps::kIrq) {
+  if (scenario_.stamps == Stamps::kIrq) {
     o.locked_bound = Duration(static_cast<std::int64_t>(stamps.latency_ns) + 2000);
   }
   return o;

@@ -22,7 +22,9 @@ struct Scenario {
   // In the contract: not one violation may occur. Outside: the alarm must come.
   bool within_contract = true;
   std::optional<Alarm> alarm;  // must be raised after event_h
-  bool must_stop = false;      // and, by the end, not be served as synchronised
+  bool must_stop = false;      // and service as synchronised must stop after it
+  bool honest = true;          // no violation may occur, in the contract or not
+  Stamps stamps = Stamps::kPhc;
 
   double event_h = 72;  // what happens, happens then
   // Hours; 0: does not happen.
@@ -55,7 +57,6 @@ struct Scenario {
 struct WorldOptions {
   std::uint64_t seed = 1;
   double days = 30;
-  Stamps stamps = Stamps::kPhc;
   ClockContract contract;                // what the world keeps to
   std::optional<ClockContract> claimed;  // what the estimator is told; the same unless a test lies
 };

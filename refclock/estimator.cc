@@ -53,11 +53,9 @@ Estimator::Verdict Estimator::rubidium_pulse(HostTime edge, double reading_error
     started_ = true;
   }
   const double t = seconds(edge);
-  std::int64_t number = 0;
-  if (!count_.empty()) {
-    const auto host = static_cast<double>(edge.ns - epoch_.ns);
-    number = std::llround((host + count_.at(t).middle()) / kSecond);
-  }
+  const auto host = static_cast<double>(edge.ns - epoch_.ns);
+  const double ahead = count_.empty() ? 0 : count_.at(t).middle();
+  const std::int64_t number = std::llround((host + ahead) / kSecond);
   if (count_.measure(t, stamped(number, edge, contract_.rubidium_stamp, reading_error_ns))) {
     rubidium_misfits_ = 0;
     return Verdict::kFits;
@@ -98,8 +96,9 @@ Estimator::Verdict Estimator::gnss_pulse(const GnssPulse& pulse, bool may_learn)
     epoch_ = pulse.edge;
     started_ = true;
   }
-  if (!known()) base_ = pulse.number;
   const double t = seconds(pulse.edge);
+  // Phases stay small, so that a double's rounding does.
+  if (!known()) base_ = pulse.number - std::llround(t);
   const GnssContract& gnss = contract_.gnss;
   const double slack = gnss.variable_ns + (pulse.quantisation_ns ? 0 : gnss.sawtooth_ns);
   const Interval utc =
@@ -136,7 +135,7 @@ void Estimator::cover(double t, Interval phase) {
 void Estimator::tick(HostTime now) {
   if (!rubidium_known()) return;
   const double t = seconds(now);
-  if (t - last_learnt_ < 2) return;
+  if (t - last_learnt_ < kFresh) return;
   gnss_.measure(t, at(now, 0).phase);
 }
 
@@ -180,9 +179,9 @@ std::int64_t Estimator::utc_minus_host(double phase_ns) const {
 bool Estimator::readmit(HostTime now, bool forced) {
   const double t = seconds(now);
   if (training_.distrusted()) {
+    // Its middle: an hour's measurement is wide, and what merely might be right has been excluded.
     const bool same =
-        !trial_.empty() &&
-        !intersection(trial_.mean_frequency(), training_.trusted_frequency(t)).empty();
+        !trial_.empty() && training_.trusted_frequency().contains(trial_.mean_frequency().middle());
     if (!same && !forced) return false;
     training_.readmit(t);
   }

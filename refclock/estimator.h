@@ -93,7 +93,7 @@ class Estimator {
   PhaseBound training_;
   PhaseBound trial_;  // like training_, of the pulses since GNSS was excluded
   HostTime epoch_;
-  std::int64_t base_ = 0;  // the number of the second that phases count from
+  std::int64_t base_ = 0;  // the number of the second at epoch_, nearly
   bool started_ = false;
   int gnss_misfits_ = 0;
   int rubidium_misfits_ = 0;

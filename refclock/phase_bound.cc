@@ -105,10 +105,6 @@ Interval PhaseBound::frequency(double until) const {
   return with_noise(until <= until_ ? y_ : frequency_at(until));
 }
 
-Interval PhaseBound::trusted_frequency(double t) const {
-  return with_noise(frequency_of(families_[family_count_ - 1], t));
-}
-
 void PhaseBound::update_frequency(double until) {
   until_ = until;
   y_ = frequency_at(until);
@@ -145,15 +141,15 @@ void PhaseBound::add_anchor(double t, Interval x) {
   update_frequency(t + memory_.horizon_s);
 }
 
-bool PhaseBound::test_slopes() const {
+bool PhaseBound::test_slopes() {
   const std::size_t available = std::min(count_, ring_.size());
   for (const std::size_t recent : memory_.slopes) {
     const std::size_t base = std::max(recent, memory_.slope_base);
     if (recent == 0 || recent + base >= available) continue;
     const Window now = window(0, recent);
     const Window before = window(recent, recent + base);
-    const double allowed = deviation(before.span, now.span);
-    if (intersection(now.mean, before.mean.widened(allowed)).empty()) return false;
+    trusted_ = before.mean.widened(deviation(before.span, now.span));
+    if (intersection(now.mean, trusted_).empty()) return false;
   }
   return true;
 }
@@ -222,20 +218,21 @@ bool PhaseBound::measure(double t, Interval phase) {
 void PhaseBound::distrust(double t) {
   if (!known_ || distrusted_) return;
   advance(t);
-  distrusted_ = slopes_agree_ = true;  // what the slopes said has been heard
+  if (slopes_agree_) trusted_ = frequency_of(families_[0], t);
   const std::size_t available = std::min(count_, ring_.size());
   for (const std::size_t age : {memory_.slopes[1], memory_.slopes[2]}) {
     if (age == 0 || age + 1 >= available) continue;
     const Family old = family(age);
-    if (old.size == 0) continue;
     const Interval y = frequency_of(old, t);
     if (y.empty()) continue;
+    if (slopes_agree_ && age == memory_.slopes[1]) trusted_ = y;
     const double u = t - anchor(age).t;
     const double noise = noise_ns_ + noise_rate_ * u;
-    x_ =
-        hull(x_, Interval{anchor(age).x.lo + y.lo * u, anchor(age).x.hi + y.hi * u}.widened(noise));
+    const Interval moved{y.lo * u, y.hi * u};
+    x_ = hull(x_, (anchor(age).x + moved).widened(noise));
     families_[family_count_++] = old;
   }
+  distrusted_ = slopes_agree_ = true;  // what the slopes said has been heard
   update_frequency(t + memory_.horizon_s);
 }
 

@@ -68,8 +68,9 @@ class PhaseBound {
   // The mean frequency since the second anchor kept (the first is one raw measurement). Needs
   // three.
   Interval mean_frequency() const { return window(0, std::min(count_, ring_.size()) - 2).mean; }
-  // What the oldest data kept by distrust() say of the frequency at t.
-  Interval trusted_frequency(double t) const;
+  // While distrusted: the frequency just before, as the data say that are older than what is
+  // distrusted.
+  Interval trusted_frequency() const { return trusted_; }
 
   // x(t) lies in `phase`. False, and nothing learnt, when that contradicts what is known.
   bool measure(double t, Interval phase);
@@ -105,7 +106,7 @@ class PhaseBound {
   void add_anchor(double t, Interval x);
   Window window(std::size_t newer, std::size_t older) const;
   Family family(std::size_t newest) const;
-  bool test_slopes() const;
+  bool test_slopes();
   double deviation(double span, double u) const;
   double phase_deviation(double span, double u) const;
   Interval from_anchor(double t) const;
@@ -128,6 +129,7 @@ class PhaseBound {
   double until_ = 0;  // y_ holds up to here
   Interval x_;
   Interval y_;
+  Interval trusted_;
   std::vector<Anchor> ring_;
   std::size_t count_ = 0;  // anchors ever made
   std::array<Family, 3> families_;

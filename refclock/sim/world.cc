@@ -23,7 +23,7 @@ class World {
   World(const Scenario& scenario, const WorldOptions& options)
       : scenario_(scenario),
         options_(options),
-        random_(options.seed * 0x9e3779b97f4a7c15 + 1),
+        random_(Random(options.seed).bits()),
         adverse_(scenario.adverse || scenario.push),
         rubidium_(options.contract.rubidium, random_, adverse_),
         host_(options.contract.host, random_, adverse_),
@@ -102,7 +102,7 @@ class World {
   ClockState served_;
   WorldResult result_;
   std::optional<std::int64_t> alarm_at_;
-  bool locked_before_ = false;
+  bool suspected_ = false;
 };
 
 DisciplineOptions World::discipline_options() const {
@@ -272,9 +272,8 @@ void World::tick() {
 }
 
 void World::note(const Action& action) {
-  const bool after = second_ >= event_;
+  const bool after = second_ >= event_ - 10;  // a leap second is prepared for
   result_.alarms = result_.alarms | action.raised;
-  if (action.state == State::kLocked) locked_before_ = true;
   if (!after && second_ > 7200) result_.alarms_early = result_.alarms_early | action.raised;
   const auto since = static_cast<double>(second_ - event_) + kTickAt;
   if (after && scenario_.alarm && !alarm_at_ && action.raised.has(*scenario_.alarm)) {
@@ -284,8 +283,8 @@ void World::note(const Action& action) {
   if (action.state == State::kLocked && !result_.locked_after_s) {
     result_.locked_after_s = static_cast<double>(second_);
   }
-  if (alarm_at_ && !discipline_.suspect() && action.state == State::kLocked &&
-      !result_.readmitted_after_s) {
+  suspected_ = suspected_ || (alarm_at_ && discipline_.suspect());
+  if (suspected_ && !discipline_.suspect() && !result_.readmitted_after_s) {
     result_.readmitted_after_s = since;
   }
 }
@@ -313,6 +312,7 @@ void World::check(double fraction) {
     if (result_.violations++ == 0)
       result_.first_violation_s = static_cast<double>(second_) + fraction;
     result_.violations_served += synchronised;
+    result_.violations_after_alarm += alarm_at_ && second_ > *alarm_at_ + 1;
     result_.worst_excess_ns = std::max(result_.worst_excess_ns, static_cast<double>(error - bound));
   }
   if (!synchronised || second_ % 8 != 0) return;

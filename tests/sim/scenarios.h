@@ -60,7 +60,7 @@ inline std::vector<Scenario> scenarios() {
   broken("spoof-step", Alarm::kPhaseStep, [](Scenario& s) { s.spoof_step_ns = 5000; });
   broken("spoof-walk", Alarm::kPhaseSlope, [](Scenario& s) { s.spoof_walk_ns_per_s = 1; });
   broken("spoof-slow-walk", Alarm::kPhaseSlope,
-         [](Scenario& s) { s.spoof_walk_ns_per_s = 0.1, s.honest = false; });
+         [](Scenario& s) { s.spoof_walk_ns_per_s = 0.1; });
   broken("rubidium-frequency", Alarm::kPhaseSlope,
          [](Scenario& s) { s.rubidium_frequency = 10, s.must_stop = true; });
   broken("rubidium-jump", Alarm::kRubidiumJumped, [](Scenario& s) { s.rubidium_phase_ns = 2000; });
@@ -69,8 +69,7 @@ inline std::vector<Scenario> scenarios() {
          [](Scenario& s) { s.host_frequency = 2000, s.must_stop = true; });
   broken("late-stamps", Alarm::kPhaseStep,
          [](Scenario& s) { s.stamps = Stamps::kIrq, s.late_ns = 200'000; });
-  broken("kernel-step", Alarm::kForeignSteering,
-         [](Scenario& s) { s.kernel_step_ns = 1e6, s.honest = false; });
+  broken("kernel-step", Alarm::kForeignSteering, [](Scenario& s) { s.kernel_step_ns = 1e6; });
   return all;
 }
 

@@ -66,7 +66,8 @@ struct Summary {
 
 // Why the world failed; empty when it did not.
 std::string failure(const Scenario& s, const WorldResult& r) {
-  if (s.honest && r.violations != 0) return std::to_string(r.violations) + " violations";
+  const std::uint64_t violations = s.within_contract ? r.violations : r.violations_after_alarm;
+  if (violations != 0) return std::to_string(violations) + " violations";
   if (!r.locked_after_s) return "never locked";
   if (s.alarm && !r.alarm_after_s) return "no alarm " + std::string(name_of(*s.alarm));
   if (s.must_stop && !r.stopped_after_s) return "went on serving";
@@ -145,7 +146,7 @@ std::string span(Values& values, double unit = 1) {
 void print(std::vector<Summary>& sums) {
   std::printf("\n%-20s %6s %6s %10s | %-13s | %-15s %-13s | %-13s | %-15s %-15s %-13s | %-13s %s\n",
               "scenario", "worlds", "failed", "violations", "bound/error", "LOCKED bound ns",
-              "error ns", "lock s", "alarm s", "stopped s", "served anew s", "unnoticed ns",
+              "error ns", "lock s", "alarm s", "stopped s", "GNSS back s", "unnoticed ns",
               "wall s");
   std::printf("%-20s %6s %6s %10s | %-13s | %-15s %-13s | median / max ...\n", "", "", "", "",
               "median / min", "median / max", "median / max");
@@ -214,7 +215,7 @@ boost::json::object json_of(Summary& s) {
           {"locked_after_s", json_of(s.lock)},
           {"alarm_after_s", json_of(s.alarm)},
           {"stopped_after_s", json_of(s.stop)},
-          {"served_anew_after_s", json_of(s.readmitted)},
+          {"gnss_readmitted_after_s", json_of(s.readmitted)},
           {"error_before_alarm_ns", json_of(s.unnoticed)},
           {"wall_s", s.wall_s}};
 }

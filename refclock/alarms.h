@@ -19,7 +19,7 @@ enum class Alarm : std::uint8_t {
   kPosition,  // the receiver is not where it was surveyed
   kAntenna,
   kRubidiumUnlocked,
-  kRubidiumSilent,       // no word of its condition
+  kRubidiumSilent,       // no word of its condition, or no pulse
   kRubidiumJumped,       // its pulse moved
   kRubidiumTemperature,  // beyond the range of the contract
   kLeapUnknown,          // no source that is trusted and current

@@ -60,6 +60,7 @@ void Discipline::step(const Pulse& pulse) {
   if (!started_) started_ = pulse.edge;
   const auto error = static_cast<double>(pulse.reading_error.count());
   if (pulse.input == PulseInput::kOscillator) {
+    rubidium_pulse_ = pulse.edge;
     if (!rubidium_good_) return;
     const Estimator::Verdict verdict = estimator_.rubidium_pulse(pulse.edge, error);
     if (verdict == Estimator::Verdict::kStep) seen_.set(Alarm::kRubidiumJumped);
@@ -211,7 +212,8 @@ State Discipline::next_state(HostTime now) const {
 AlarmSet Discipline::current_alarms(HostTime now, std::optional<UtcTime> utc) {
   AlarmSet set = threats_.alarms() | std::exchange(seen_, {});
   set.set(Alarm::kPulsesMissing, gnss_used_ && now - *gnss_used_ > kMissingAlarm);
-  const bool silent = options_.rubidium && !rubidium_heard_;
+  const bool pulses = rubidium_pulse_ && now - *rubidium_pulse_ < kMissingAlarm;
+  const bool silent = options_.rubidium && (!rubidium_heard_ || (rubidium_good_ && !pulses));
   set.set(Alarm::kRubidiumSilent, silent);
   set.set(Alarm::kRubidiumUnlocked, degraded() && !silent);
   const double range = temperature_ ? temperature_->hi - temperature_->lo : 0;

@@ -151,7 +151,8 @@ class Discipline {
   std::optional<PendingPulse> pending_;
   std::array<std::optional<QuantisationError>, 2> quantisation_;
   bool rubidium_good_ = false;
-  std::optional<HostTime> rubidium_heard_;
+  std::optional<HostTime> rubidium_heard_;  // of its condition
+  std::optional<HostTime> rubidium_pulse_;
   std::optional<Interval> temperature_;  // seen since then, at most a day
   HostTime temperature_since_;
   std::int64_t leap_s_ = 0;  // leap seconds passed since the start

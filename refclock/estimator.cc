@@ -6,7 +6,8 @@ namespace timeball::refclock {
 namespace {
 
 constexpr double kSecond = 1e9;
-constexpr int kEvidence = 3;         // misfits in a row
+constexpr int kEvidence = 3;         // misfits in a row, or nearly
+constexpr double kForgiven = 0.125;  // of a misfit, for each pulse that fits
 constexpr double kFresh = 10;        // s: so long the crystal alone is a witness
 constexpr double kDoubt = 0.25e9;    // ns: within it, a second is the nearest second
 constexpr double kWitnessRate = 20;  // ns/s: faster, GNSS steps rather than walks
@@ -53,6 +54,7 @@ Estimator::Verdict Estimator::rubidium_pulse(HostTime edge, double reading_error
     started_ = true;
   }
   const double t = seconds(edge);
+  if (!count_.empty() && count_.at(t).radius() > kDoubt) rubidium_lost();
   const auto host = static_cast<double>(edge.ns - epoch_.ns);
   const double ahead = count_.empty() ? 0 : count_.at(t).middle();
   const std::int64_t number = std::llround((host + ahead) / kSecond);
@@ -76,10 +78,11 @@ Estimator::Verdict Estimator::judge(double t, Interval utc, Interval phase) {
   const bool rubidium_fits =
       !rubidium_known() || !intersection(training_.at(t).widened(unlock_ns_), phase).empty();
   if (host_fits && rubidium_fits) {
-    gnss_misfits_ = 0;
+    gnss_misfits_ = std::max(0.0, gnss_misfits_ - kForgiven);
     return training_.slopes_agree() ? Verdict::kFits : Verdict::kSlope;
   }
-  if (++gnss_misfits_ < kEvidence) return Verdict::kMisfit;
+  gnss_misfits_ += 1;
+  if (gnss_misfits_ < kEvidence) return Verdict::kMisfit;
   if (!host_fits && rubidium_misfits_ >= kEvidence - 1) return Verdict::kHost;
   gnss_misfits_ = 0;
   return host_fits ? Verdict::kSlope : Verdict::kStep;

@@ -95,7 +95,7 @@ class Estimator {
   HostTime epoch_;
   std::int64_t base_ = 0;  // the number of the second at epoch_, nearly
   bool started_ = false;
-  int gnss_misfits_ = 0;
+  double gnss_misfits_ = 0;
   int rubidium_misfits_ = 0;
   double last_learnt_ = 0;
   // While distrusted: UTC over the rubidium's count as GNSS has it.

@@ -38,9 +38,9 @@ namespace timeball::refclock {
 // that end at the newest one and begin so many anchors before it (0: not used).
 struct PhaseMemory {
   double spacing_s = 1;
-  std::size_t anchors = 50;
-  std::array<std::size_t, 8> windows{1, 4, 16, 48};
-  double horizon_s = 2;  // Y is worked out so far ahead
+  std::size_t anchors = 24;
+  std::array<std::size_t, 8> windows{1, 3, 9, 20};
+  double horizon_s = 1.1;  // Y is worked out so far ahead
   // Slope test: the mean of so many anchors against that of as many (at least `slope_base`) before.
   std::array<std::size_t, 3> slopes{};
   std::size_t slope_base = 0;

@@ -44,8 +44,10 @@ struct ClockState {
             age % kNsPerSecond * rate_ppb / kNsPerSecond};
   }
 
-  // The error bound at k, growing from as_of in both directions; rounded up.
+  // The error bound at k, growing from as_of in both directions; rounded up. Beyond void_after
+  // nothing is known, which no client will take for a time.
   constexpr Duration root_dispersion(KernelTime k) const {
+    if (k > void_after) return Duration::max() / 2;
     const std::int64_t age = k < as_of ? (as_of - k).count() : (k - as_of).count();
     const std::int64_t whole = age / kNsPerSecond * growth_ppb;
     const std::int64_t part = (age % kNsPerSecond * growth_ppb + kNsPerSecond - 1) / kNsPerSecond;

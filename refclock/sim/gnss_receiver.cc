@@ -20,7 +20,7 @@ GnssReceiver::GnssReceiver(const GnssContract& contract, Random& random, bool ad
 
 void GnssReceiver::advance(Random& random, std::int64_t second) {
   // The receiver's clock drifts slowly past its own harmonics, and hangs there.
-  cycle_rate_ = std::clamp(cycle_rate_ + random.normal() * 3e-4, -0.5, 0.5);
+  cycle_rate_ = std::clamp(cycle_rate_ + random.normal() * 1e-3, -0.5, 0.5);
   cycle_ += cycle_rate_;
   cycle_ -= std::floor(cycle_);
   sawtooth_ = (cycle_ - 0.5) * tick_ns_;

@@ -27,7 +27,7 @@ Rubidium::Rubidium(const RubidiumContract& contract, Random& random, bool advers
       side_(random, random.scale(30, 2 * 86400)) {}
 
 void Rubidium::maybe_step(Random& random) {
-  if (++since_step_s_ <= contract_.step_interval_s) return;
+  if (++since_step_s_ <= contract_.step_interval_s || pushed_) return;
   if (!adverse_ && !random.chance(steps_per_day_ / 86400)) return;
   if (adverse_ && !random.chance(1.0 / 7200)) return;
   const double limit = contract_.step * 1e9;
@@ -47,6 +47,7 @@ void Rubidium::whiten(Random& random) {
 }
 
 void Rubidium::push(double side) {
+  pushed_ = true;
   side_.hold(side);
   drift_ = std::abs(drift_) * side;
   base_ += since_step_s_ > contract_.step_interval_s ? contract_.step * 1e9 * side : 0;

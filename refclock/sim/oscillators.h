@@ -81,6 +81,7 @@ class Rubidium {
   double steps_per_day_;
   double since_step_s_ = 86400;
   double temperature_side_ = 0;
+  bool pushed_ = false;
   BangBang side_;
   std::uint64_t seconds_ = 0;
 };

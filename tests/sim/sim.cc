@@ -232,7 +232,6 @@ int run_lies(const Options& options) {
       {"gnss.fixed_ns", [](ClockContract& c) -> double& { return c.gnss.fixed_ns; }},
       {"gnss.variable_ns", [](ClockContract& c) -> double& { return c.gnss.variable_ns; }},
       {"host.drift_per_s", [](ClockContract& c) -> double& { return c.host.drift_per_s; }},
-      {"host.wander", [](ClockContract& c) -> double& { return c.host.wander; }},
       {"rubidium.step", [](ClockContract& c) -> double& { return c.rubidium.step; }},
       {"rubidium.temperature_range_c",
        [](ClockContract& c) -> double& { return c.rubidium.temperature_range_c; }},
@@ -252,7 +251,8 @@ int run_lies(const Options& options) {
       Scenario scenario;
       scenario.stamps = lie.stamps;
       scenario.adverse = true;
-      scenario.has_rubidium = std::string_view(lie.what).find("rubidium") != std::string_view::npos;
+      scenario.push = std::string_view(lie.what).starts_with("rubidium.");
+      scenario.has_rubidium = std::string_view(lie.what).starts_with("rubidium");
       scenario.outage_h = scenario.has_rubidium ? 48 : 0.25;
       WorldOptions world;
       world.seed = options.first_seed + i;

@@ -8,6 +8,9 @@ namespace {
 constexpr double kSecond = 1e9;
 constexpr int kEvidence = 3;         // misfits in a row, or nearly
 constexpr double kForgiven = 0.125;  // of a misfit, for each pulse that fits
+// A stray pulse is anywhere; one that only just does not fit is worth remembering for longer: a
+// walk begins like this.
+constexpr double kNearForgiven = 1.0 / 600;
 constexpr double kFresh = 10;        // s: so long the crystal alone is a witness
 constexpr double kDoubt = 0.25e9;    // ns: within it, a second is the nearest second
 constexpr double kWitnessRate = 20;  // ns/s: faster, GNSS steps rather than walks
@@ -23,6 +26,11 @@ OscillatorLimits count_limits(const ClockContract& contract) {
   sum.phase_noise_ns += rubidium.phase_noise_ns;
   sum.noise_rate += rubidium.noise_rate;
   return sum;
+}
+
+// 0 when they overlap.
+double gap(Interval a, Interval b) {
+  return std::max(0.0, std::max(a.lo - b.hi, b.lo - a.hi));
 }
 
 }  // namespace
@@ -74,18 +82,21 @@ Estimator::Verdict Estimator::rubidium_pulse(HostTime edge, double reading_error
 
 Estimator::Verdict Estimator::judge(double t, Interval utc, Interval phase) {
   const bool fresh = t - last_learnt_ < kFresh || !rubidium_known();
-  const bool host_fits = !fresh || gnss_.empty() || !intersection(gnss_.at(t), utc).empty();
-  const bool rubidium_fits =
-      !rubidium_known() || !intersection(training_.at(t).widened(unlock_ns_), phase).empty();
-  if (host_fits && rubidium_fits) {
+  const double host_gap = fresh && !gnss_.empty() ? gap(gnss_.at(t), utc) : 0;
+  const double rubidium_gap =
+      rubidium_known() ? gap(training_.at(t).widened(unlock_ns_), phase) : 0;
+  if (host_gap == 0 && rubidium_gap == 0) {
     gnss_misfits_ = std::max(0.0, gnss_misfits_ - kForgiven);
+    near_misfits_ = std::max(0.0, near_misfits_ - kNearForgiven);
     return training_.slopes_agree() ? Verdict::kFits : Verdict::kSlope;
   }
   gnss_misfits_ += 1;
+  if (host_gap == 0 && rubidium_gap < phase.radius()) near_misfits_ += 1;
+  if (near_misfits_ >= kEvidence) return Verdict::kSlope;
   if (gnss_misfits_ < kEvidence) return Verdict::kMisfit;
-  if (!host_fits && rubidium_misfits_ >= kEvidence - 1) return Verdict::kHost;
+  if (host_gap > 0 && rubidium_misfits_ >= kEvidence - 1) return Verdict::kHost;
   gnss_misfits_ = 0;
-  return host_fits ? Verdict::kSlope : Verdict::kStep;
+  return host_gap > 0 ? Verdict::kStep : Verdict::kSlope;
 }
 
 void Estimator::learn(double t, Interval utc, Interval phase) {
@@ -194,7 +205,7 @@ bool Estimator::readmit(HostTime now, bool forced) {
   }
   trial_.forget();
   witness_.reset();
-  gnss_misfits_ = 0;
+  gnss_misfits_ = near_misfits_ = 0;
   return true;
 }
 

@@ -11,12 +11,13 @@
 // and hands its interval to the first, so that losing the rubidium too finds it up to date. The
 // rubidium runs free ("paper clock"): nothing is steered, so nothing that steering adds is in it.
 //
-// Pulses that do not fit are not used; three in a row are evidence. Against the host's crystal,
-// which saw the same receiver a moment ago: the receiver stepped (kStep), the rubidium is right.
-// Against the rubidium only: one of the two has left its limits (kSlope) and nothing here tells
-// which: `training_` is distrusted, time goes on by the rubidium, and the interval also covers
-// what GNSS says for as long as it goes on without a step. Against both at once, or without a
-// rubidium that could tell: the crystal is no witness (kHost), and time is lost.
+// Pulses that do not fit are not used; three in a row are evidence, and so are three in some
+// minutes that only just do not: in the contract there are none. Against the host's crystal, which
+// saw the same receiver a moment ago: the receiver stepped (kStep), the rubidium is right. Against
+// the rubidium only: one of the two has left its limits (kSlope) and nothing here tells which:
+// `training_` is distrusted, time goes on by the rubidium, and the interval also covers what GNSS
+// says for as long as it goes on without a step. Against both at once, or without a rubidium that
+// could tell: the crystal is no witness (kHost), and time is lost.
 #pragma once
 
 #include <cstdint>
@@ -96,6 +97,7 @@ class Estimator {
   std::int64_t base_ = 0;  // the number of the second at epoch_, nearly
   bool started_ = false;
   double gnss_misfits_ = 0;
+  double near_misfits_ = 0;
   int rubidium_misfits_ = 0;
   double last_learnt_ = 0;
   // While distrusted: UTC over the rubidium's count as GNSS has it.

@@ -37,6 +37,7 @@ PhaseBound::PhaseBound(const OscillatorLimits& limits, const PhaseMemory& memory
 
 void PhaseBound::forget() {
   known_ = distrusted_ = false;
+  measured_.reset();
   slopes_agree_ = true;
   count_ = family_count_ = 0;
 }
@@ -65,13 +66,15 @@ double PhaseBound::phase_deviation(double span, double u) const {
   return drift * u + limits_.step * (u + floor_integral(u, limits_.step_interval_s));
 }
 
-PhaseBound::Window PhaseBound::window(std::size_t newer, std::size_t older) const {
+PhaseBound::Window PhaseBound::window(std::size_t newer, std::size_t older,
+                                      Interval Anchor::*of) const {
   const Anchor& j = anchor(newer);
   const Anchor& i = anchor(older);
   const double span = j.t - i.t;
   const double noise = noise_ns_ + noise_rate_ * span;
   const double per_s = 1 / span;
-  return {j.t, span, {(j.x.lo - i.x.hi - noise) * per_s, (j.x.hi - i.x.lo + noise) * per_s}};
+  const Interval moved = ((j.*of) - (i.*of)).widened(noise);
+  return {j.t, span, {moved.lo * per_s, moved.hi * per_s}};
 }
 
 PhaseBound::Family PhaseBound::family(std::size_t newest) const {
@@ -132,7 +135,8 @@ void PhaseBound::keep_best(Family& made, double t) const {
 }
 
 void PhaseBound::add_anchor(double t, Interval x) {
-  ring_[count_++ % ring_.size()] = {t, x};
+  ring_[count_++ % ring_.size()] = {t, x, measured_.value_or(x)};
+  measured_.reset();
   Family made = family(0);
   if (family_count_ != 0) keep_best(made, t);
   families_[0] = made;
@@ -146,8 +150,8 @@ bool PhaseBound::test_slopes() {
   for (const std::size_t recent : memory_.slopes) {
     const std::size_t base = std::max(recent, memory_.slope_base);
     if (recent == 0 || recent + base >= available) continue;
-    const Window now = window(0, recent);
-    const Window before = window(recent, recent + base);
+    const Window now = window(0, recent, &Anchor::measured);
+    const Window before = window(recent, recent + base, &Anchor::measured);
     trusted_ = before.mean.widened(deviation(before.span, now.span));
     if (intersection(now.mean, trusted_).empty()) return false;
   }
@@ -158,8 +162,9 @@ void PhaseBound::advance(double t) {
   const bool stale = t > until_;
   if (stale) update_frequency(t + memory_.horizon_s);
   const double dt = t - t_;
-  x_.lo += (y_.lo - noise_rate_) * dt;
-  x_.hi += (y_.hi + noise_rate_) * dt;
+  const Interval moved{(y_.lo - noise_rate_) * dt, (y_.hi + noise_rate_) * dt};
+  x_ = x_ + moved;
+  if (measured_) measured_ = *measured_ + moved;
   t_ = t;
   if (stale && limits_.step != 0 && !distrusted_) {
     const Interval x = intersection(x_, from_anchor(t));
@@ -190,6 +195,13 @@ Interval PhaseBound::at(double t) {
   return Interval{x_.lo - y.hi * back, x_.hi - y.lo * back}.widened(noise_ns_);
 }
 
+void PhaseBound::gather(Interval phase) {
+  if (memory_.slope_base == 0) return;
+  phase = phase.widened(noise_ns_);
+  const Interval both = measured_ ? intersection(*measured_, phase) : phase;
+  measured_ = both.empty() ? phase : both;
+}
+
 bool PhaseBound::measure(double t, Interval phase) {
   if (distrusted_) return false;
   if (!known_) {
@@ -208,6 +220,7 @@ bool PhaseBound::measure(double t, Interval phase) {
     t = t_;
   }
   advance(t);
+  gather(phase);
   const Interval x = intersection(x_, phase);
   if (x.empty()) return false;
   x_ = intersection(x_, phase.widened(noise_ns_));
@@ -220,12 +233,12 @@ void PhaseBound::distrust(double t) {
   advance(t);
   if (slopes_agree_) trusted_ = frequency_of(families_[0], t);
   const std::size_t available = std::min(count_, ring_.size());
-  for (const std::size_t age : {memory_.slopes[1], memory_.slopes[2]}) {
+  for (const std::size_t age : {memory_.slopes[0], memory_.slopes[2]}) {
     if (age == 0 || age + 1 >= available) continue;
     const Family old = family(age);
     const Interval y = frequency_of(old, t);
     if (y.empty()) continue;
-    if (slopes_agree_ && age == memory_.slopes[1]) trusted_ = y;
+    if (slopes_agree_ && age == memory_.slopes[0]) trusted_ = y;
     const double u = t - anchor(age).t;
     const double noise = noise_ns_ + noise_rate_ * u;
     const Interval moved{y.lo * u, y.hi * u};

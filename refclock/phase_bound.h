@@ -27,6 +27,7 @@
 
 #include <array>
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "refclock/clock_contract.h"
@@ -42,6 +43,7 @@ struct PhaseMemory {
   std::array<std::size_t, 8> windows{1, 3, 9, 20};
   double horizon_s = 1.1;  // Y is worked out so far ahead
   // Slope test: the mean of so many anchors against that of as many (at least `slope_base`) before.
+  // 0: none.
   std::array<std::size_t, 3> slopes{};
   std::size_t slope_base = 0;
 
@@ -75,7 +77,8 @@ class PhaseBound {
   // x(t) lies in `phase`. False, and nothing learnt, when that contradicts what is known.
   bool measure(double t, Interval phase);
   // False: the mean frequencies of two windows differ by more than the limits allow, on one of the
-  // three scales. Changes only when an anchor is made.
+  // three scales. Of all measurements, those included that were refused: what was learnt has been
+  // held to the limits already. Changes only when an anchor is made.
   bool slopes_agree() const { return slopes_agree_; }
 
   // Whatever was learnt in the last day may be wrong: the hull of what it says, of what the data
@@ -89,6 +92,7 @@ class PhaseBound {
   struct Anchor {
     double t = 0;
     Interval x;
+    Interval measured;  // since the anchor before, all measurements together and nothing else
   };
   // y averaged over `span` seconds up to t lies in `mean`.
   struct Window {
@@ -104,7 +108,7 @@ class PhaseBound {
 
   const Anchor& anchor(std::size_t back) const;  // 0: the newest
   void add_anchor(double t, Interval x);
-  Window window(std::size_t newer, std::size_t older) const;
+  Window window(std::size_t newer, std::size_t older, Interval Anchor::*of = &Anchor::x) const;
   Family family(std::size_t newest) const;
   bool test_slopes();
   double deviation(double span, double u) const;
@@ -116,6 +120,7 @@ class PhaseBound {
   void update_frequency(double until);
   void keep_best(Family& made, double t) const;
   void advance(double t);
+  void gather(Interval phase);
 
   OscillatorLimits limits_;  // in ns/s
   double noise_ns_;
@@ -130,6 +135,7 @@ class PhaseBound {
   Interval x_;
   Interval y_;
   Interval trusted_;
+  std::optional<Interval> measured_;  // at t_
   std::vector<Anchor> ring_;
   std::size_t count_ = 0;  // anchors ever made
   std::array<Family, 3> families_;

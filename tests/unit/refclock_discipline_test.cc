@@ -112,8 +112,8 @@ TEST_F(DisciplineTest, GoesThroughItsStatesInOrder) {
   EXPECT_EQ(discipline.state(), State::kNumbering);
   EXPECT_FALSE(served.synchronised());
   trusted = true;
-  seconds(5);
-  EXPECT_EQ(discipline.state(), State::kAcquire);
+  seconds(4);
+  EXPECT_EQ(discipline.state(), State::kNumbering);
   EXPECT_FALSE(served.synchronised());
   until(State::kLocked, 30);
   EXPECT_TRUE(served.synchronised());
@@ -408,6 +408,14 @@ class WithoutRubidium : public DisciplineTest {
     rubidium = false;
   }
 };
+
+TEST_F(WithoutRubidium, AcquiresUntilTheBoundIsSmallEnough) {
+  until(State::kAcquire, 6);
+  EXPECT_GT(*discipline.bound(), 500ns);
+  EXPECT_FALSE(served.synchronised());
+  until(State::kLocked, 30);
+  EXPECT_LE(*discipline.bound(), 500ns);
+}
 
 TEST_F(WithoutRubidium, GnssAloneLocksAndHoldsForAMoment) {
   until(State::kLocked, 60);

@@ -62,7 +62,7 @@ TEST_F(PublisherTest, TheBoundNamesAllItsParts) {
 TEST_F(PublisherTest, NothingIsPromisedLongAfterAPublication) {
   const ClockState state = publish(58, 0);
   EXPECT_EQ(state.void_after - state.as_of, 4s);
-  EXPECT_LT(state.root_dispersion(state.void_after), 1ms);
+  EXPECT_LT(state.root_dispersion(state.void_after), 5ms);  // the first pair: no rate known yet
   EXPECT_GT(state.root_dispersion(state.void_after + 1ns), std::chrono::hours(24 * 365));
 }
 

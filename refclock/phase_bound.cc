@@ -43,7 +43,7 @@ void PhaseBound::forget() {
 }
 
 const PhaseBound::Anchor& PhaseBound::anchor(std::size_t back) const {
-  return ring_[(count_ - 1 - back) % ring_.size()];
+  return ring_[(count_ - 1 - back) & (ring_.size() - 1)];
 }
 
 // F(T, u) of the header: how far y may be, u after the window's end, from its mean over the window.
@@ -87,16 +87,24 @@ PhaseBound::Family PhaseBound::family(std::size_t newest) const {
   return made;
 }
 
-Interval PhaseBound::frequency_of(const Family& family, double t) const {
+Interval PhaseBound::frequency_of(Family& family, double t) const {
   Interval y = Interval::around(0, limits_.frequency_max);
   for (std::size_t k = 0; k < family.size; ++k) {
     const Window& w = family.windows[k];
-    y = intersection(y, w.mean.widened(deviation(w.span, t - w.t)));
+    const Interval says = w.mean.widened(deviation(w.span, t - w.t));
+    if (says.lo > y.lo) {
+      y.lo = says.lo;
+      family.lowest = k;
+    }
+    if (says.hi < y.hi) {
+      y.hi = says.hi;
+      family.highest = k;
+    }
   }
   return y;
 }
 
-Interval PhaseBound::frequency_at(double t) const {
+Interval PhaseBound::frequency_at(double t) {
   Interval y = frequency_of(families_[0], t);
   // Rounding apart, only data from outside the limits get here; then either end may be the truth.
   if (y.empty()) y = {y.hi, y.lo};
@@ -104,42 +112,30 @@ Interval PhaseBound::frequency_at(double t) const {
   return y;
 }
 
-Interval PhaseBound::frequency(double until) const {
-  return with_noise(until <= until_ ? y_ : frequency_at(until));
-}
-
 void PhaseBound::update_frequency(double until) {
   until_ = until;
   y_ = frequency_at(until);
 }
 
-// Of older windows the two that say most: intersections with them are still true.
-void PhaseBound::keep_best(Family& made, double t) const {
-  const Window* low = nullptr;
-  const Window* high = nullptr;
-  Interval best{-limits_.frequency_max, limits_.frequency_max};
-  for (std::size_t k = 0; k < families_[0].size; ++k) {
-    const Window& w = families_[0].windows[k];
-    const Interval y = w.mean.widened(deviation(w.span, t - w.t));
-    if (y.lo > best.lo) {
-      best.lo = y.lo;
-      low = &w;
-    }
-    if (y.hi < best.hi) {
-      best.hi = y.hi;
-      high = &w;
-    }
-  }
-  if (low != nullptr) made.windows[made.size++] = *low;
-  if (high != nullptr && high != low) made.windows[made.size++] = *high;
+Interval PhaseBound::frequency(double until) {
+  if (until <= until_) return y_.widened(noise_rate_);
+  if (limits_.step != 0) return frequency_at(until).widened(noise_rate_);
+  // Without steps, line 2's F grows by the drift and no faster.
+  return y_.widened(noise_rate_ + limits_.drift_per_s * (until - until_));
 }
 
 void PhaseBound::add_anchor(double t, Interval x) {
-  ring_[count_++ % ring_.size()] = {t, x, measured_.value_or(x)};
+  ring_[count_++ & (ring_.size() - 1)] = {t, x, measured_.value_or(x)};
   measured_.reset();
-  Family made = family(0);
-  if (family_count_ != 0) keep_best(made, t);
-  families_[0] = made;
+  Family& now = families_[0];
+  const Window lowest = now.windows[now.lowest];
+  const Window highest = now.windows[now.highest];
+  const bool older = now.size != 0;
+  now = family(0);
+  if (older) {
+    now.windows[now.size++] = lowest;
+    now.windows[now.size++] = highest;
+  }
   family_count_ = 1;
   slopes_agree_ = test_slopes();
   update_frequency(t + memory_.horizon_s);
@@ -235,7 +231,7 @@ void PhaseBound::distrust(double t) {
   const std::size_t available = std::min(count_, ring_.size());
   for (const std::size_t age : {memory_.slopes[0], memory_.slopes[2]}) {
     if (age == 0 || age + 1 >= available) continue;
-    const Family old = family(age);
+    Family old = family(age);
     const Interval y = frequency_of(old, t);
     if (y.empty()) continue;
     if (slopes_agree_ && age == memory_.slopes[0]) trusted_ = y;

@@ -39,7 +39,7 @@ namespace timeball::refclock {
 // that end at the newest one and begin so many anchors before it (0: not used).
 struct PhaseMemory {
   double spacing_s = 1;
-  std::size_t anchors = 24;
+  std::size_t anchors = 32;  // a power of two
   std::array<std::size_t, 8> windows{1, 3, 9, 20};
   double horizon_s = 1.1;  // Y is worked out so far ahead
   // Slope test: the mean of so many anchors against that of as many (at least `slope_base`) before.
@@ -48,10 +48,10 @@ struct PhaseMemory {
   std::size_t slope_base = 0;
 
   static PhaseMemory host() { return {}; }
-  // Anchors every five minutes for two days; windows of 10 min to a day; slopes of 10 min, 1 h, 1
+  // Anchors every five minutes for three days; windows of 10 min to a day; slopes of 10 min, 1 h, 1
   // d.
   static PhaseMemory rubidium() {
-    return {300, 600, {2, 6, 12, 36, 96, 144, 192, 280}, 16, {2, 12, 288}, 48};
+    return {300, 1024, {2, 6, 12, 36, 96, 144, 192, 280}, 16, {2, 12, 288}, 48};
   }
 };
 
@@ -66,7 +66,7 @@ class PhaseBound {
   // The phase at t, which may lie a little (seconds) before the newest measurement. Needs !empty().
   Interval at(double t);
   // The frequency, noise included, from the newest t asked about to `until`.
-  Interval frequency(double until) const;
+  Interval frequency(double until);
   // The mean frequency since the second anchor kept (the first is one raw measurement). Needs
   // three.
   Interval mean_frequency() const { return window(0, std::min(count_, ring_.size()) - 2).mean; }
@@ -100,10 +100,12 @@ class PhaseBound {
     double span = 0;
     Interval mean;
   };
-  // The windows that end at one anchor.
+  // The windows that end at one anchor, and of older ones the two that said most.
   struct Family {
     std::array<Window, 10> windows;
     std::size_t size = 0;
+    std::size_t lowest = 0;  // which of them set the ends of Y
+    std::size_t highest = 0;
   };
 
   const Anchor& anchor(std::size_t back) const;  // 0: the newest
@@ -114,11 +116,10 @@ class PhaseBound {
   double deviation(double span, double u) const;
   double phase_deviation(double span, double u) const;
   Interval from_anchor(double t) const;
-  Interval frequency_of(const Family& family, double t) const;
-  Interval frequency_at(double t) const;
+  Interval frequency_of(Family& family, double t) const;
+  Interval frequency_at(double t);
   Interval with_noise(Interval y) const { return y.widened(noise_rate_); }
   void update_frequency(double until);
-  void keep_best(Family& made, double t) const;
   void advance(double t);
   void gather(Interval phase);
 

@@ -18,6 +18,11 @@ constexpr double kHour = 3600;
 constexpr std::array<double, 3> kHoldoverAfter{kHour, 24 * kHour, 7 * 24 * kHour};
 constexpr std::int64_t kRollover = std::int64_t{1024} * 7 * 86400;
 
+// std::llround() is a call, and there are many a second.
+std::int64_t rounded(double x) {
+  return static_cast<std::int64_t>(x < 0 ? x - 0.5 : x + 0.5);
+}
+
 class World {
  public:
   World(const Scenario& scenario, const WorldOptions& options)
@@ -54,11 +59,10 @@ class World {
   DisciplineOptions discipline_options() const;
 
   std::int64_t host_ns(double fraction) const {
-    return kBoot + second_ * 1'000'000'000 +
-           std::llround(fraction * 1e9 + host_.phase_ns(fraction));
+    return kBoot + second_ * 1'000'000'000 + rounded(fraction * 1e9 + host_.phase_ns(fraction));
   }
   HostTime host(double fraction) {
-    return {host_ns(fraction) + std::llround(host_.reading_ns(random_))};
+    return {host_ns(fraction) + rounded(host_.reading_ns(random_))};
   }
   KernelTime kernel(double fraction) const;
   Pulse stamped(PulseInput input, double fraction);
@@ -121,7 +125,7 @@ DisciplineOptions World::discipline_options() const {
 KernelTime World::kernel(double fraction) const {
   const std::int64_t h = host_ns(fraction);
   return {h + kStart * kNsPerSecond - 7'000'000'000 + kernel_step_ns_ +
-          std::llround(kernel_rate_ * static_cast<double>(h - kBoot))};
+          rounded(kernel_rate_ * static_cast<double>(h - kBoot))};
 }
 
 // The second's name, posix, that a perfect label gives it; 23:59:60 shares that of 00:00:00.
@@ -172,7 +176,7 @@ void World::break_contract() {
   rubidium_.step_frequency(scenario_.rubidium_frequency * side_);
   rubidium_.step_phase(scenario_.rubidium_phase_ns * side_);
   host_.step_frequency(scenario_.host_frequency * side_);
-  kernel_step_ns_ = std::llround(scenario_.kernel_step_ns);
+  kernel_step_ns_ = rounded(scenario_.kernel_step_ns);
 }
 
 Pulse World::stamped(PulseInput input, double fraction) {
@@ -194,7 +198,7 @@ Pulse World::stamped(PulseInput input, double fraction) {
     late += scenario_.late_ns;
   Pulse pulse;
   pulse.input = input;
-  pulse.edge = {host(fraction).ns + std::llround(late + error)};
+  pulse.edge = {host(fraction).ns + rounded(late + error)};
   pulse.reading_error = Duration(static_cast<std::int64_t>(std::ceil(reading_error_)) + 1);
   pulse.sequence = ++sequence_;
   return pulse;
@@ -266,7 +270,7 @@ void World::tick() {
   const double read = adverse_ ? pair_side_.step(random_) * error : random_.within(error);
   ClockPair pair;
   pair.host = host(kTickAt);
-  pair.kernel = {kernel(kTickAt).ns + std::llround(read)};
+  pair.kernel = {kernel(kTickAt).ns + rounded(read)};
   pair.error = Duration(static_cast<std::int64_t>(error) + 1);
   served_ = discipline_.publish(pair);
 }
@@ -298,7 +302,7 @@ void World::check(double fraction) {
     return;
   }
   if (scenario_.leap != 0 && std::abs(second_ - event_) < 8 && !synchronised) return;
-  const std::int64_t truth = posix(second_) * kNsPerSecond + std::llround(fraction * 1e9);
+  const std::int64_t truth = posix(second_) * kNsPerSecond + rounded(fraction * 1e9);
   const std::int64_t error = std::abs(served_.utc(k).ns - truth);
   const std::int64_t bound = served_.root_dispersion(k).count();
   ++result_.checks;

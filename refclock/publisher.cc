@@ -14,7 +14,7 @@ Duration rounded_up(double ns) {
 }  // namespace
 
 Publisher::Publisher(const ClockContract& contract)
-    : contract_(contract), kernel_(contract.kernel.limits(), PhaseMemory::host()) {}
+    : contract_(contract), kernel_(contract.kernel.limits(), PhaseMemory::kernel()) {}
 
 bool Publisher::hear(const ClockPair& pair) {
   if (kernel_.empty()) first_ = pair;

@@ -18,6 +18,7 @@ struct ReceiverFaults {
   bool rebooting = false;  // pulses of its own, wherever; labels not trusted; says not usable
   double spoof_ns = 0;     // its pulse is late by this, and it does not notice
   std::int64_t label_off_s = 0;
+  bool unsure = false;           // of UTC: its labels are not to be trusted
   bool jammed = false;           // says so
   bool no_quantisation = false;  // TIM-TP does not come
 };

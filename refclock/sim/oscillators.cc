@@ -46,12 +46,17 @@ void Rubidium::whiten(Random& random) {
   white_ = std::clamp(white_, centre_ - half, centre_ + half);
 }
 
+void Rubidium::step_as_allowed(double side) {
+  if (since_step_s_ <= contract_.step_interval_s) return;
+  base_ += contract_.step * 1e9 * side;
+  since_step_s_ = 0;
+}
+
 void Rubidium::push(double side) {
   pushed_ = true;
   side_.hold(side);
   drift_ = std::abs(drift_) * side;
-  base_ += since_step_s_ > contract_.step_interval_s ? contract_.step * 1e9 * side : 0;
-  since_step_s_ = 0;
+  step_as_allowed(side);
 }
 
 void Rubidium::advance(Random& random, double temperature_c) {

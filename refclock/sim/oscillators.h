@@ -55,7 +55,9 @@ class Rubidium {
   // Its phase against UTC at the newest second.
   double phase_ns() const { return phase_ + white_; }
   double frequency() const { return frequency_; }
-  // Makes it leave the contract, or step within it.
+  // A step as large as the contract allows, if it allows one now.
+  void step_as_allowed(double side);
+  // These leave the contract.
   void step_frequency(double by) { base_ += by; }
   void step_phase(double by_ns) { phase_ += by_ns; }
   // Adverse: everything that can push in one direction does so, from now on.

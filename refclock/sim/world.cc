@@ -41,6 +41,7 @@ class World {
                                 : stamp_contract().reading_error_ns * random_.uniform(0.3, 1)),
         usual_latency_(stamp_contract().latency_ns * random_.uniform(0.05, 0.5)),
         kernel_rate_(random_.within(5e-5)),
+        utc_known_(rounded(random_.uniform(50, 750))),
         stamp_side_{BangBang(random_, random_.scale(1, 86400)),
                     BangBang(random_, random_.scale(1, 86400))},
         pair_side_(random_, random_.scale(1, 3600)) {
@@ -74,6 +75,7 @@ class World {
 
   void apply_faults();
   void break_contract();
+  void start_cold();
   double temperature() const;
   void before_tick();
   void messages();
@@ -96,6 +98,7 @@ class World {
   double reading_error_;
   double usual_latency_;
   double kernel_rate_;
+  std::int64_t utc_known_;
   std::array<BangBang, 2> stamp_side_;
   BangBang pair_side_;
 
@@ -160,7 +163,8 @@ void World::apply_faults() {
   }
   f.jammed = scenario_.jammed && during(0.25);
   f.off = f.off || (f.jammed && !during(0.25 / 2));
-  f.spoof_ns = during(2) ? scenario_.spoof_step_ns * side_ : 0;
+  const bool spoofed = during(scenario_.outage_h + 2) && !during(scenario_.outage_h);
+  f.spoof_ns = spoofed ? scenario_.spoof_step_ns * side_ : 0;
   if (scenario_.spoof_walk_ns_per_s != 0 && second_ >= event_) {
     f.spoof_ns = scenario_.spoof_walk_ns_per_s * static_cast<double>(second_ - event_) * side_;
   }
@@ -169,6 +173,17 @@ void World::apply_faults() {
       scenario_.rubidium_unlock_h != 0 && second_ >= unlock_at && second_ < unlock_at + 7200;
   if (unlocked_) rubidium_.step_phase(options_.contract.rubidium.unlocked_frequency * 1e9 * side_);
   if (second_ == event_) break_contract();
+  if (scenario_.cold && second_ < 1000) start_cold();
+}
+
+// No pulses, then no fix, then no UTC: labels are in GPS time until the sky has told the
+// difference, which takes at most 12.5 minutes (one almanac).
+void World::start_cold() {
+  ReceiverFaults& f = receiver_.faults;
+  f.off = second_ < 25;
+  f.rebooting = second_ < 45;
+  f.unsure = second_ < utc_known_;
+  if (f.unsure) f.label_off_s = 18;
 }
 
 void World::break_contract() {
@@ -210,7 +225,7 @@ void World::messages() {
   SecondLabel label;
   label.arrival = host(0.12 + 0.02 * random_.uniform());
   label.second = UtcTime{(posix(second_) + f.label_off_s) * kNsPerSecond};
-  label.trusted = !f.rebooting;
+  label.trusted = !f.rebooting && !f.unsure;
   label.leap_second = in_leap_second();
   discipline_.step(label);
   if (scenario_.leap != 0 && second_ % 60 == 0) {
@@ -360,8 +375,7 @@ WorldResult World::run() {
     host_.advance(random_);
     rubidium_.advance(random_, temperature());
     if (scenario_.frequency_steps && second_ % (2 * 86400) == 43200) {
-      rubidium_.step_frequency(options_.contract.rubidium.step * 1e9 *
-                               (random_.chance(0.5) ? 1 : -1));
+      rubidium_.step_as_allowed(random_.chance(0.5) ? 1 : -1);
     }
   }
   result_.served_at_end = served_.synchronised();

@@ -25,7 +25,10 @@ struct Scenario {
   bool must_stop = false;      // and service as synchronised must stop after it
   Stamps stamps = Stamps::kPhc;
 
+  unsigned one_in = 1;  // so many seeds are run
+
   double event_h = 72;  // what happens, happens then
+  bool cold = false;    // the receiver, too, was just switched on
   // Hours; 0: does not happen.
   double outage_h = 0;
   double rubidium_unlock_h = 0;  // into the outage

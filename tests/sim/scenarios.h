@@ -24,7 +24,7 @@ inline std::vector<Scenario> scenarios() {
   };
 
   // Within the contract.
-  add("cold-start", [](Scenario&) {});
+  add("cold-start", [](Scenario& s) { s.cold = true; });
   add("outage-1h", [](Scenario& s) { s.outage_h = 1; });
   add("outage-24h", [](Scenario& s) { s.outage_h = 24; });
   add("outage-7d", [](Scenario& s) { s.outage_h = 168; });
@@ -58,11 +58,15 @@ inline std::vector<Scenario> scenarios() {
 
   // Outside of it.
   broken("spoof-step", Alarm::kPhaseStep, [](Scenario& s) { s.spoof_step_ns = 5000; });
+  broken("jam-then-spoof", Alarm::kPhaseSlope,
+         [](Scenario& s) { s.outage_h = 2, s.spoof_step_ns = 50'000; });
   broken("spoof-walk", Alarm::kPhaseSlope, [](Scenario& s) { s.spoof_walk_ns_per_s = 1; });
-  broken("spoof-slow-walk", Alarm::kPhaseSlope,
-         [](Scenario& s) { s.spoof_walk_ns_per_s = 0.1; });
+  broken("spoof-slow-walk", Alarm::kPhaseSlope, [](Scenario& s) { s.spoof_walk_ns_per_s = 0.1; });
+  const std::size_t rare = all.size();
   broken("rubidium-frequency", Alarm::kPhaseSlope,
          [](Scenario& s) { s.rubidium_frequency = 10, s.must_stop = true; });
+  broken("rubidium-frequency-unseen", Alarm::kPhaseSlope,
+         [](Scenario& s) { s.outage_h = 4, s.rubidium_frequency = 1; });
   broken("rubidium-jump", Alarm::kRubidiumJumped, [](Scenario& s) { s.rubidium_phase_ns = 2000; });
   broken("rubidium-too-warm", Alarm::kRubidiumTemperature, [](Scenario& s) { s.too_warm_c = 6; });
   broken("host-crystal", Alarm::kHostClock,
@@ -70,6 +74,8 @@ inline std::vector<Scenario> scenarios() {
   broken("late-stamps", Alarm::kPhaseStep,
          [](Scenario& s) { s.stamps = Stamps::kIrq, s.late_ns = 200'000; });
   broken("kernel-step", Alarm::kForeignSteering, [](Scenario& s) { s.kernel_step_ns = 1e6; });
+
+  for (std::size_t i = rare; i < all.size(); ++i) all[i].one_in = 4;
   return all;
 }
 

@@ -116,6 +116,7 @@ std::vector<Summary> run_matrix(const Options& options, const std::vector<Scenar
   std::mutex mutex;
   spread(options.jobs, matrix.size() * options.seeds, [&](std::size_t n) {
     const Scenario& scenario = matrix[n % matrix.size()];
+    if (n / matrix.size() % scenario.one_in != 0) return;
     WorldOptions world;
     world.seed = options.first_seed + n / matrix.size();
     world.days = options.days;

@@ -25,10 +25,11 @@ enum class Alarm : std::uint8_t {
   kLeapUnknown,          // no source that is trusted and current
   kLeapDisagreement,     // sources, or the labels after the event, contradict each other
   kHostClock,            // the host's crystal left its limits: every pulse at once is elsewhere
+  kSourcesDisagree,      // no majority of the other sources, or one that contradicts us
   kForeignSteering,      // somebody else moves the kernel's clock
   kBoundExceeded,        // the error bound passed the limit; no longer served as synchronised
 };
-inline constexpr std::size_t kAlarmCount = 18;
+inline constexpr std::size_t kAlarmCount = 19;
 
 constexpr std::string_view name_of(Alarm alarm) {
   constexpr std::array<std::string_view, kAlarmCount> kNames{"pulses-missing",
@@ -47,6 +48,7 @@ constexpr std::string_view name_of(Alarm alarm) {
                                                              "leap-unknown",
                                                              "leap-disagreement",
                                                              "host-clock",
+                                                             "sources-disagree",
                                                              "foreign-steering",
                                                              "bound-exceeded"};
   return kNames[static_cast<std::size_t>(alarm)];

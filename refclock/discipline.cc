@@ -1,5 +1,6 @@
 #include "refclock/discipline.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -17,6 +18,10 @@ constexpr std::uint32_t kUnsynchronisedId = 0;
 
 constexpr std::int64_t whole_seconds(UtcTime t) {
   return t.ns / kNsPerSecond - (t.ns % kNsPerSecond < 0 ? 1 : 0);
+}
+
+bool recently(std::optional<HostTime> at, HostTime now) {
+  return at && now - *at < kPulseTimeout;
 }
 
 constexpr bool served(State state) {
@@ -68,6 +73,7 @@ void Discipline::step(const Pulse& pulse) {
     return;
   }
   labeler_.pulse(pulse.edge, estimator_.second_at(pulse.edge));
+  if (options_.bare_pps) label_by_sources(pulse.edge);
   pending_ = PendingPulse{pulse.edge, error};
 }
 
@@ -115,13 +121,17 @@ void Discipline::settle(const PendingPulse& pulse, bool usable) {
       known.quantisation_ns = q->error_ps * 1e-3;
     }
   }
+  heed(estimator_.gnss_pulse(known, !threats_.excluded()), pulse.edge, gnss_used_);
+}
+
+void Discipline::heed(Estimator::Verdict verdict, HostTime at, std::optional<HostTime>& used) {
   const bool excluded = threats_.excluded();
-  switch (estimator_.gnss_pulse(known, !excluded)) {
+  switch (verdict) {
     case Estimator::Verdict::kFits:
       if (!excluded) {
-        gnss_used_ = pulse.edge;
-      } else if (labeler_.disagreements() == 0 && threats_.clean(pulse.edge) &&
-                 !estimator_.readmit(pulse.edge, false)) {
+        used = at;
+      } else if (labeler_.disagreements() == 0 && threats_.clean(at) &&
+                 !estimator_.readmit(at, false)) {
         threats_.report(Alarm::kPhaseSlope);
       }
       return;
@@ -136,6 +146,64 @@ void Discipline::settle(const PendingPulse& pulse, bool usable) {
     case Estimator::Verdict::kHost:
       return seen_.set(Alarm::kHostClock);
   }
+}
+
+double Discipline::source_seconds(HostTime t) const {
+  return static_cast<double>((t - sources_start_).count()) * 1e-9;
+}
+
+void Discipline::step(const TimeSample& sample) {
+  if (!started_) started_ = sample.at;
+  if (sample.source >= sources_.size() || sample.error < Duration(0)) return;
+  const std::int64_t offset = sample.utc.ns + leap_s_ * kNsPerSecond - sample.at.ns;
+  if (std::ranges::none_of(sources_, [](const auto& s) { return s.has_value(); })) {
+    sources_offset_ns_ = offset;
+    sources_start_ = sample.at;
+  }
+  auto& filter = sources_[sample.source];
+  if (!filter) filter.emplace(options_.contract.host);
+  const auto rest = static_cast<double>(offset - sources_offset_ns_);
+  filter->accept(source_seconds(sample.at),
+                 Interval::around(rest, static_cast<double>(sample.error.count())));
+}
+
+// Once a second: time itself when there are no pulses in use, and a check on them when there are.
+void Discipline::ask_sources(HostTime now) {
+  constexpr Interval kSilent{1, -1};
+  std::array<Interval, kMaxSources> say;
+  bool any = false;
+  for (std::size_t i = 0; i < say.size(); ++i) {
+    const auto at = sources_[i] ? sources_[i]->at(source_seconds(now)) : std::nullopt;
+    say[i] = at.value_or(kSilent);
+    any = any || at;
+  }
+  sources_agree_.reset();
+  if (!any || passage_) return;
+  const auto selection = select(say);
+  if (!selection) return seen_.set(Alarm::kSourcesDisagree);
+  sources_agree_ = selection->agreed;
+  if (!gnss_in_use(now)) {
+    const bool learn = !threats_.excluded();
+    return heed(estimator_.sources(now, sources_offset_ns_, selection->agreed, learn), now,
+                sources_used_);
+  }
+  const Interval ours = estimator_.at(now, 0).phase.widened(options_.contract.gnss.fixed_ns) +
+                        static_cast<double>(estimator_.utc_minus_host(0) - sources_offset_ns_);
+  if (!intersection(ours, selection->agreed).empty()) return;
+  seen_.set(Alarm::kSourcesDisagree);
+  threats_.report(Alarm::kSourcesDisagree);
+}
+
+// A bare PPS: its seconds are those nearest to what the other sources say.
+void Discipline::label_by_sources(HostTime edge) {
+  constexpr double kLimit = 0.2e9;
+  if (!sources_agree_ || sources_agree_->radius() > kLimit) return;
+  const double rest = sources_agree_->middle();
+  const std::int64_t utc = edge.ns + sources_offset_ns_ + static_cast<std::int64_t>(rest);
+  SecondLabel label;
+  label.arrival = edge;
+  label.trusted = true;
+  labeler_.label(label, (utc + kNsPerSecond / 2) / kNsPerSecond);
 }
 
 void Discipline::step(const OscillatorCondition& condition) {
@@ -197,13 +265,13 @@ void Discipline::finish_leap(int change) {
 }
 
 bool Discipline::gnss_in_use(HostTime now) const {
-  return gnss_used_ && now - *gnss_used_ < kPulseTimeout && !threats_.excluded();
+  return recently(gnss_used_, now) && !threats_.excluded();
 }
 
 State Discipline::next_state(HostTime now) const {
   if (!started_) return State::kCold;
   if (!bound_) return degraded() ? State::kWarmup : State::kNumbering;
-  const bool in_use = gnss_in_use(now);
+  const bool in_use = gnss_in_use(now) || recently(sources_used_, now);
   if (in_use && *bound_ <= options_.locked_bound) return State::kLocked;
   if (served(state_) && *bound_ <= options_.holdover_limit) return State::kHoldover;
   return in_use ? State::kAcquire : State::kFreerun;
@@ -232,6 +300,11 @@ Action Discipline::tick(HostTime now) {
     rubidium_good_ = false;
     estimator_.rubidium_lost();
   }
+  if (options_.bare_pps && pending_) {  // nobody speaks for it
+    settle(*pending_, true);
+    pending_.reset();
+  }
+  ask_sources(now);
   bound_.reset();
   std::optional<UtcTime> utc;
   if (estimator_.known()) {
@@ -241,7 +314,7 @@ Action Discipline::tick(HostTime now) {
     pass_leap(*utc);
     bound_ = publisher_.bound(estimate);
   }
-  if (gnss_in_use(now)) corrected_ = now;
+  if (gnss_in_use(now) || recently(sources_used_, now)) corrected_ = now;
   const State state = next_state(now);
   Action action;
   action.state_changed = state != state_;

@@ -29,6 +29,9 @@
 // Jamming and spoofing indicators, a moved antenna, labels or pulses that contradict our own clocks
 // exclude it (Threats): an hour of clean seconds, or readmit(), brings it back.
 //
+// Other sources (TimeSample) are selected by majority. While no receiver's pulses are in use they
+// are the time; while they are, they are its check; and they name the seconds of a bare PPS.
+//
 // Leap seconds: UTC repeats no second here. From two seconds before a change that may come
 // (23:59:60, or 23:59:59 when that is left out) until it is over, the state published is
 // unsynchronised: NTP has no number for 23:59:60. A change that two sources announce is applied
@@ -48,6 +51,8 @@
 #include "refclock/observations.h"
 #include "refclock/publisher.h"
 #include "refclock/pulse_labeler.h"
+#include "refclock/sample_filter.h"
+#include "refclock/selection.h"
 #include "refclock/threats.h"
 
 namespace timeball::refclock {
@@ -70,7 +75,8 @@ constexpr std::string_view name_of(State state) {
 
 struct DisciplineOptions {
   ClockContract contract;
-  bool rubidium = true;  // one is configured
+  bool rubidium = true;   // one is configured
+  bool bare_pps = false;  // pulses without a receiver's word: other sources name their seconds
   Duration locked_bound = std::chrono::nanoseconds(500);
   Duration holdover_limit = std::chrono::microseconds(100);
   std::array<char, 4> reference_id{'G', 'P', 'S', '\0'};  // IANA: GPS, GAL or PPS
@@ -95,6 +101,7 @@ class Discipline {
   void step(const QuantisationError& error);
   void step(const GnssCondition& condition);
   void step(const OscillatorCondition& condition);
+  void step(const TimeSample& sample);
   void step(const LeapNotice& notice) { leaps_.hear(notice); }
   Action tick(HostTime now);
   // The pair is read just before; at least every contract.publish_interval_s.
@@ -126,6 +133,10 @@ class Discipline {
   };
 
   void settle(const PendingPulse& pulse, bool usable);
+  void heed(Estimator::Verdict verdict, HostTime at, std::optional<HostTime>& used);
+  double source_seconds(HostTime t) const;
+  void label_by_sources(HostTime edge);
+  void ask_sources(HostTime now);
   void compare_leap(const SecondLabel& label);
   void pass_leap(UtcTime utc);
   void finish_leap(int change);
@@ -135,7 +146,13 @@ class Discipline {
   AlarmSet current_alarms(HostTime now, std::optional<UtcTime> utc);
 
   DisciplineOptions options_;
+  static constexpr std::size_t kMaxSources = 8;
+
   PulseLabeler labeler_;
+  std::array<std::optional<SampleFilter>, kMaxSources> sources_;
+  std::int64_t sources_offset_ns_ = 0;  // UTC - host time of the first sample
+  HostTime sources_start_;
+  std::optional<Interval> sources_agree_;  // on the rest, at the last tick
   Threats threats_;
   LeapSeconds leaps_;
   Estimator estimator_;
@@ -147,6 +164,7 @@ class Discipline {
   std::optional<Duration> bound_;
   std::optional<HostTime> started_;  // the first observation
   std::optional<HostTime> gnss_used_;
+  std::optional<HostTime> sources_used_;
   std::optional<HostTime> corrected_;  // by GNSS, last
   std::optional<PendingPulse> pending_;
   std::array<std::optional<QuantisationError>, 2> quantisation_;

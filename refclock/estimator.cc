@@ -57,10 +57,7 @@ Interval Estimator::stamped(std::int64_t number, HostTime edge, const StampContr
 }
 
 Estimator::Verdict Estimator::rubidium_pulse(HostTime edge, double reading_error_ns) {
-  if (!started_) {
-    epoch_ = edge;
-    started_ = true;
-  }
+  start(edge);
   const double t = seconds(edge);
   if (!count_.empty() && count_.at(t).radius() > kDoubt) rubidium_lost();
   const auto host = static_cast<double>(edge.ns - epoch_.ns);
@@ -105,11 +102,14 @@ void Estimator::learn(double t, Interval utc, Interval phase) {
   last_learnt_ = t;
 }
 
+void Estimator::start(HostTime at) {
+  if (started_) return;
+  epoch_ = at;
+  started_ = true;
+}
+
 Estimator::Verdict Estimator::gnss_pulse(const GnssPulse& pulse, bool may_learn) {
-  if (!started_) {
-    epoch_ = pulse.edge;
-    started_ = true;
-  }
+  start(pulse.edge);
   const double t = seconds(pulse.edge);
   // Phases stay small, so that a double's rounding does.
   if (!known()) base_ = pulse.number - std::llround(t);
@@ -119,6 +119,17 @@ Estimator::Verdict Estimator::gnss_pulse(const GnssPulse& pulse, bool may_learn)
       stamped(pulse.number - base_, pulse.edge, contract_.gnss_stamp, pulse.reading_error_ns)
           .widened(slack) +
       -pulse.quantisation_ns.value_or(0);
+  return take(t, utc, may_learn);
+}
+
+Estimator::Verdict Estimator::sources(HostTime at, std::int64_t offset_ns, Interval rest,
+                                      bool may_learn) {
+  start(at);
+  if (!known()) base_ = (offset_ns + epoch_.ns) / 1'000'000'000;
+  return take(seconds(at), rest + static_cast<double>(offset_ns - utc_minus_host(0)), may_learn);
+}
+
+Estimator::Verdict Estimator::take(double t, Interval utc, bool may_learn) {
   const Interval phase = count_.empty() ? Interval{} : utc - count_.at(t);
   const Verdict verdict = judge(t, utc, phase);
   if (may_learn && verdict == Verdict::kFits) {

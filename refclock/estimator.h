@@ -62,6 +62,8 @@ class Estimator {
   }
   // Only judges when `learn` is false (GNSS is excluded).
   Verdict gnss_pulse(const GnssPulse& pulse, bool learn);
+  // What other sources agree on: UTC - host time = offset_ns + rest. Judged like a pulse.
+  Verdict sources(HostTime at, std::int64_t offset_ns, Interval rest, bool learn);
   // Once a second.
   void tick(HostTime now);
   // After an exclusion: false, and nothing changed, while GNSS runs at another frequency than the
@@ -84,6 +86,8 @@ class Estimator {
                    double reading_error_ns) const;
   bool witness_fits(double t, Interval phase) const;
   void cover(double t, Interval phase);
+  void start(HostTime at);
+  Verdict take(double t, Interval utc, bool may_learn);
   Verdict judge(double t, Interval utc, Interval phase);
   void learn(double t, Interval utc, Interval phase);
 

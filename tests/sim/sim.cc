@@ -234,8 +234,6 @@ int run_lies(const Options& options) {
       {"gnss.variable_ns", [](ClockContract& c) -> double& { return c.gnss.variable_ns; }},
       {"host.drift_per_s", [](ClockContract& c) -> double& { return c.host.drift_per_s; }},
       {"rubidium.step", [](ClockContract& c) -> double& { return c.rubidium.step; }},
-      {"rubidium.temperature_range_c",
-       [](ClockContract& c) -> double& { return c.rubidium.temperature_range_c; }},
       {"gnss_stamp.latency_ns", [](ClockContract& c) -> double& { return c.gnss_stamp.latency_ns; },
        Stamps::kIrq},
       {"rubidium_stamp.latency_ns",

@@ -396,6 +396,82 @@ TEST_F(DisciplineTest, APublicationIsVoidWhenNoneFollows) {
   EXPECT_GT(served.root_dispersion(kernel(now + 5)), std::chrono::hours(1000));
 }
 
+// Three servers on the network, good to 2 ms.
+class WithSources : public DisciplineTest {
+ protected:
+  explicit WithSources(DisciplineOptions options = {}) : DisciplineTest(options) {}
+
+  void second_with_sources(int count) {
+    while (count-- > 0) {
+      for (std::uint8_t i = 0; i < 3; ++i) {
+        const std::int64_t utc = posix(now) * kNsPerSecond + wrong_ns[i];
+        discipline.step(TimeSample{i, host(now), UtcTime{utc}, 2ms});
+      }
+      second();
+    }
+  }
+  std::array<std::int64_t, 3> wrong_ns{500'000, -700'000, 3'600'000'000'000};
+};
+
+TEST_F(WithSources, ANumberingThatTheyContradictIsNotServedForLong) {
+  label_off = 1;  // from the start: five labels in a row agree
+  seconds(20);
+  EXPECT_TRUE(served.synchronised());
+  second_with_sources(3);
+  EXPECT_TRUE(raised.has(Alarm::kSourcesDisagree));
+  EXPECT_TRUE(discipline.suspect());
+}
+
+TEST_F(WithSources, AnHonestReceiverIsNotDisturbed) {
+  second_with_sources(60);
+  EXPECT_EQ(discipline.state(), State::kLocked);
+  EXPECT_FALSE(discipline.suspect());
+  EXPECT_FALSE(raised.has(Alarm::kSourcesDisagree));
+  expect_true_time();
+}
+
+class SourcesAlone : public WithSources {
+ protected:
+  SourcesAlone()
+      : WithSources([] {
+          DisciplineOptions o;
+          o.rubidium = false;
+          o.bare_pps = true;
+          o.locked_bound = 5ms;
+          o.holdover_limit = 50ms;
+          return o;
+        }()) {
+    rubidium = gnss = false;
+  }
+};
+
+TEST_F(SourcesAlone, TheirMajorityIsServed) {
+  second_with_sources(30);
+  EXPECT_EQ(discipline.state(), State::kLocked);
+  expect_true_time();
+  EXPECT_LT(served.error_bound, 3ms);
+  seconds(200);  // they are silent
+  EXPECT_EQ(discipline.state(), State::kHoldover);
+  expect_true_time();
+}
+
+TEST_F(SourcesAlone, WithoutAMajorityNothingIs) {
+  wrong_ns = {0, 1'000'000'000, 2'000'000'000};
+  second_with_sources(30);
+  EXPECT_FALSE(served.synchronised());
+  EXPECT_TRUE(raised.has(Alarm::kSourcesDisagree));
+}
+
+TEST_F(SourcesAlone, TheyNameTheSecondsOfABarePps) {
+  for (int n = 0; n < 30; ++n) {
+    discipline.step(Pulse{PulseInput::kGnss, host(now), 50ns, 0});
+    second_with_sources(1);
+  }
+  EXPECT_EQ(discipline.state(), State::kLocked);
+  EXPECT_LT(served.error_bound, 1us);
+  expect_true_time();
+}
+
 class WithoutRubidium : public DisciplineTest {
  protected:
   WithoutRubidium()

@@ -38,6 +38,12 @@ struct ClockState {
   constexpr bool synchronised() const {
     return stratum < kMaxStratum && leap != LeapIndicator::kUnknown;
   }
+  // What may still be said at k: itself, or once it is void that the time is not known.
+  constexpr ClockState at(KernelTime k) const {
+    ClockState state = *this;
+    if (k > void_after) state.stratum = kMaxStratum;
+    return state;
+  }
   constexpr UtcTime utc(KernelTime k) const {
     const std::int64_t age = (k - as_of).count();
     return {k.ns + offset.count() + age / kNsPerSecond * rate_ppb +

@@ -76,10 +76,28 @@ TEST_F(PublisherTest, ForeignSteeringIsNoticedAndFollowed) {
             state.root_dispersion(p.kernel).count());
 }
 
-TEST_F(PublisherTest, OurOwnSteeringIsNotForeign) {
-  for (int n = 40; n < 58; ++n) publish(n, 0);
-  publisher.steered();
-  EXPECT_TRUE(publisher.hear(pair(58, 0, 1'000'000)));
+TEST_F(PublisherTest, OurOwnSteeringIsNotForeignAndCostsNothing) {
+  for (int n = 30; n < 58; ++n) publish(n, 0);
+  const std::int64_t growth = publish(58, 0).growth_ppb;
+  // From second 58.5 on: 1 ms ahead, and 20 ppm fast.
+  publisher.steered(HostTime{59'500'000'000}, 20'000, 1'000'000);
+  const auto steered = [](double s) {
+    ClockPair p = pair(0, 0);
+    p.host = HostTime{std::llround(s * 1e9)};
+    p.kernel = kernel_at(p.host.ns, 0, 1'000'000 + std::llround((s - 59.5) * 20'000));
+    return p;
+  };
+  const ClockPair p = steered(60);
+  EXPECT_TRUE(publisher.hear(p));
+  const ClockState state =
+      publisher.state(estimator, estimator.at(p.host, publisher.horizon_s()), 0);
+  EXPECT_NEAR(static_cast<double>(state.rate_ppb), -20'000, 50);
+  EXPECT_LT(state.growth_ppb, growth + 30);
+  for (const double s : {60.0, 61.0, 62.0}) {
+    const ClockPair later = steered(s);
+    EXPECT_LE(std::abs(state.utc(later.kernel).ns - utc_of(later.host.ns)),
+              state.root_dispersion(later.kernel).count());
+  }
 }
 
 TEST_F(PublisherTest, LeapSecondsArePartOfTheOffset) {

@@ -20,6 +20,10 @@ ClockPair pair(int second, double rate, std::int64_t moved_ns = 0) {
   return {HostTime{host}, kernel_at(host, rate, moved_ns), 60ns};
 }
 
+double rate_ppb(const ClockState& state) {
+  return std::ldexp(static_cast<double>(state.rate), -ClockState::kRateBits) * 1e9;
+}
+
 class PublisherTest : public testing::Test {
  protected:
   PublisherTest() {
@@ -42,7 +46,7 @@ class PublisherTest : public testing::Test {
 TEST_F(PublisherTest, TheKernelsRateIsInTheState) {
   ClockState state;
   for (int n = 57; n < 80; ++n) state = publish(n, 40e-6);
-  EXPECT_NEAR(static_cast<double>(state.rate_ppb), -40'000, 60);
+  EXPECT_NEAR(rate_ppb(state), -40'000, 60);
   for (const std::int64_t age_ms : {0, 500, 1000, 2000}) {
     const std::int64_t host = 80'000'000'000 + age_ms * 1'000'000;
     const KernelTime k = kernel_at(host, 40e-6);
@@ -91,7 +95,7 @@ TEST_F(PublisherTest, OurOwnSteeringIsNotForeignAndCostsNothing) {
   EXPECT_TRUE(publisher.hear(p));
   const ClockState state =
       publisher.state(estimator, estimator.at(p.host, publisher.horizon_s()), 0);
-  EXPECT_NEAR(static_cast<double>(state.rate_ppb), -20'000, 50);
+  EXPECT_NEAR(rate_ppb(state), -20'000, 50);
   EXPECT_LT(state.growth_ppb, growth + 30);
   for (const double s : {60.0, 61.0, 62.0}) {
     const ClockPair later = steered(s);

@@ -9,11 +9,11 @@
 //   COLD       nothing has come yet
 //   WARMUP     the rubidium is not locked to its line yet, and no second has a number
 //   NUMBERING  pulses come; which second they mark is not known (PulseLabeler)
-//   ACQUIRE    time is known; its bound is not below `locked_bound` yet (never was, or too large)
-//   LOCKED     GNSS in use, bound <= locked_bound                                  served, stratum
-//   1 HOLDOVER   GNSS not in use or just back, bound <= holdover_limit               served,
-//   stratum 1 FREERUN    bound > holdover_limit, or time lost                                not
-//   served
+//   ACQUIRE    time is known; its bound is above `locked_bound`
+//   LOCKED     GNSS in use, bound <= locked_bound                           served at stratum 1
+//   HOLDOVER   after LOCKED: GNSS not in use or just back,
+//              bound <= holdover_limit                                      served at stratum 1
+//   FREERUN    bound > holdover_limit, or time lost
 //
 //   COLD -> WARMUP -> NUMBERING -> ACQUIRE -> LOCKED <-> HOLDOVER -> FREERUN -> ACQUIRE ...
 //
@@ -32,7 +32,7 @@
 // Other sources (TimeSample) are selected by majority. While no receiver's pulses are in use they
 // are the time; while they are, they are its check; and they name the seconds of a bare PPS.
 //
-// Leap seconds: UTC repeats no second here. From two seconds before a change that may come
+// Leap seconds: UTC repeats no second here. From four seconds before a change that may come
 // (23:59:60, or 23:59:59 when that is left out) until it is over, the state published is
 // unsynchronised: NTP has no number for 23:59:60. A change that two sources announce is applied
 // then. One that only one source claims is neither announced nor believed: we wait, unsynchronised,
@@ -109,8 +109,10 @@ class Discipline {
 
   // The operator's command: GNSS is right, whatever our own clocks say.
   void readmit(HostTime now);
-  // We changed the kernel's clock ourselves.
-  void steered() { publisher_.steered(); }
+  // We changed the kernel's clock ourselves (clock.mode "system").
+  void steered(HostTime at, double rate_ns_per_s, double step_ns) {
+    publisher_.steered(at, rate_ns_per_s, step_ns);
+  }
 
   State state() const { return state_; }
   bool suspect() const { return threats_.excluded(); }

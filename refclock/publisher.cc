@@ -19,15 +19,24 @@ Publisher::Publisher(const ClockContract& contract)
 bool Publisher::hear(const ClockPair& pair) {
   if (kernel_.empty()) first_ = pair;
   newest_ = pair;
-  const double t = static_cast<double>((pair.host - first_.host).count()) * 1e-9;
+  const double t = seconds(pair.host);
   const auto ahead = static_cast<double>((pair.kernel - first_.kernel).count() -
                                          (pair.host - first_.host).count());
   const auto error = static_cast<double>(pair.error.count());
-  if (kernel_.measure(t, Interval::around(ahead, error))) return true;
+  if (kernel_.measure(t, Interval::around(ahead - steered_ns(t), error))) return true;
   kernel_.forget();
   first_ = pair;
+  steered_t_ = steered_rate_ = moved_ns_ = 0;
   kernel_.measure(0, Interval::around(0, error));
   return false;
+}
+
+void Publisher::steered(HostTime at, double rate_ns_per_s, double step_ns) {
+  if (kernel_.empty()) return;
+  const double t = seconds(at);
+  moved_ns_ = steered_ns(t) + step_ns;
+  steered_t_ = t;
+  steered_rate_ += rate_ns_per_s;
 }
 
 double Publisher::overhead_ns() const {
@@ -40,11 +49,11 @@ Duration Publisher::bound(const Estimate& estimate) const {
 }
 
 ClockState Publisher::state(const Estimator& estimator, const Estimate& utc, std::int64_t leap_s) {
-  const double t = static_cast<double>((newest_.host - first_.host).count()) * 1e-9;
+  const double t = seconds(newest_.host);
   // kernel - host: `whole` and an interval of nanoseconds.
   const std::int64_t whole = first_.kernel.ns - first_.host.ns;
-  const Interval ahead = kernel_.at(t);
-  const Interval drift = kernel_.frequency(t + horizon_s());
+  const Interval ahead = kernel_.at(t) + steered_ns(t);
+  const Interval drift = kernel_.frequency(t + horizon_s()) + steered_rate_;
 
   ClockState state;
   // The moment of the pair, as the middle of what the kernel's clock may have read then.
@@ -54,10 +63,10 @@ ClockState Publisher::state(const Estimator& estimator, const Estimate& utc, std
   // d(UTC - kernel) / d kernel, both known per ns of host time.
   const double stretch = 1 + drift.middle() * 1e-9;
   const double rate = (utc.frequency.middle() - drift.middle()) / stretch;
-  state.rate_ppb = std::llround(rate);
+  state.rate =
+      std::llround(rate * 1e-9 * static_cast<double>(std::int64_t{1} << ClockState::kRateBits));
   const double growth =
-      (utc.frequency.radius() + drift.radius()) / (stretch - drift.radius() * 1e-9) +
-      std::abs(rate - static_cast<double>(state.rate_ppb));
+      (utc.frequency.radius() + drift.radius()) / (stretch - drift.radius() * 1e-9);
   state.growth_ppb = static_cast<std::int64_t>(std::ceil(growth)) + 1;
   radius_ns_ = ahead.radius();
   growth_ = growth;

@@ -26,8 +26,9 @@ class Publisher {
   // False: the kernel's clock is not where it was going. Somebody else steps or slews it; it is
   // followed afresh.
   bool hear(const ClockPair& pair);
-  // We ourselves have changed the kernel's clock (clock.mode "system").
-  void steered() { kernel_.forget(); }
+  // We ourselves have changed the kernel's rate and phase by this much (clock.mode "system"), at
+  // `at`: known to 10 us, which at 100 ppm is a nanosecond.
+  void steered(HostTime at, double rate_ns_per_s, double step_ns);
 
   // as_of, offset, rate, error bound, growth and void_after for the newest pair; the estimate is of
   // that moment. `leap_s` is taken from UTC (leap seconds since the start).
@@ -38,15 +39,21 @@ class Publisher {
   double horizon_s() const { return 2 * contract_.publish_interval_s; }
 
  private:
+  double seconds(HostTime t) const { return static_cast<double>((t - first_.host).count()) * 1e-9; }
+  // How far our own steering has moved the kernel's clock.
+  double steered_ns(double t) const { return moved_ns_ + steered_rate_ * (t - steered_t_); }
   // What the bound adds to an estimate's radius.
   double overhead_ns() const;
 
   ClockContract contract_;
-  PhaseBound kernel_;  // kernel time - host time
+  PhaseBound kernel_;  // kernel time - host time, without our steering
   ClockPair first_;
   ClockPair newest_;
-  double radius_ns_ = 0;  // of the kernel's reading at the newest pair
-  double growth_ = 0;     // ns/s, of the newest state
+  double steered_t_ = 0;
+  double steered_rate_ = 0;  // ns/s
+  double moved_ns_ = 0;      // at steered_t_
+  double radius_ns_ = 0;     // of the kernel's reading at the newest pair
+  double growth_ = 0;        // ns/s, of the newest state
 };
 
 }  // namespace timeball::refclock

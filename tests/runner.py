@@ -192,9 +192,10 @@ def sim(options):
     if not build("build", "tests/sim/sim"):
         return
     program, jobs = "build/tests/sim/sim", os.cpu_count() or 1
+    figures = "tests/sim/figures.json" if options.sim_full else RESULTS / "sim.json"
     step("sim: a lie in the contract is found out", [program, "--lies", "--first-seed", SIM_SEED, "--seeds", "2"])
     step("sim: the promise holds", [program, "--first-seed", SIM_SEED, "--seeds", 200 if options.sim_full else 1,
-                                    "--jobs", jobs, "--json", RESULTS / "sim.json"], timeout=7200)
+                                    "--jobs", jobs, "--json", figures], timeout=7200)
     if options.sim_full:
         step("sim: what cannot be seen", [program, "--walks", "--first-seed", SIM_SEED, "--seeds", "20"])
 

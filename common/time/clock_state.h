@@ -21,9 +21,11 @@ enum class LeapIndicator : std::uint8_t { kNone = 0, kInsert = 1, kDelete = 2, k
 inline constexpr std::uint8_t kMaxStratum = 16;  // RFC 5905: 16 is unsynchronised, 0 on the wire
 
 struct ClockState {
+  static constexpr int kRateBits = 40;
+
   KernelTime as_of;             // when offset and error_bound were right
   Duration offset{};            // UTC - kernel time
-  std::int64_t rate_ppb = 0;    // change of offset, ns per second since as_of
+  std::int64_t rate = 0;        // of offset since as_of, in units of 2^-40
   Duration error_bound{};       // at as_of, without what root_delay covers
   std::int64_t growth_ppb = 0;  // growth of error_bound, ns per second since as_of; >= 0
   Duration root_delay{};        // to the primary reference, round trip
@@ -45,9 +47,8 @@ struct ClockState {
     return state;
   }
   constexpr UtcTime utc(KernelTime k) const {
-    const std::int64_t age = (k - as_of).count();
-    return {k.ns + offset.count() + age / kNsPerSecond * rate_ppb +
-            age % kNsPerSecond * rate_ppb / kNsPerSecond};
+    return {k.ns + offset.count() +
+            static_cast<std::int64_t>((Wide{(k - as_of).count()} * rate) >> kRateBits)};
   }
 
   // The error bound at k, growing from as_of in both directions; rounded up. Beyond void_after
@@ -59,6 +60,9 @@ struct ClockState {
     const std::int64_t part = (age % kNsPerSecond * growth_ppb + kNsPerSecond - 1) / kNsPerSecond;
     return error_bound + Duration(whole + part);
   }
+
+ private:
+  __extension__ using Wide = __int128;
 };
 
 }  // namespace timeball

@@ -20,6 +20,10 @@ ClockPair pair(int second, double rate, std::int64_t moved_ns = 0) {
   return {HostTime{host}, kernel_at(host, rate, moved_ns), 60ns};
 }
 
+double rate_ppb(const ClockState& state) {
+  return std::ldexp(static_cast<double>(state.rate), -ClockState::kRateBits) * 1e9;
+}
+
 class PublisherTest : public testing::Test {
  protected:
   PublisherTest() {
@@ -42,7 +46,7 @@ class PublisherTest : public testing::Test {
 TEST_F(PublisherTest, TheKernelsRateIsInTheState) {
   ClockState state;
   for (int n = 57; n < 80; ++n) state = publish(n, 40e-6);
-  EXPECT_NEAR(static_cast<double>(state.rate_ppb), -40'000, 60);
+  EXPECT_NEAR(rate_ppb(state), -40'000, 60);
   for (const std::int64_t age_ms : {0, 500, 1000, 2000}) {
     const std::int64_t host = 80'000'000'000 + age_ms * 1'000'000;
     const KernelTime k = kernel_at(host, 40e-6);
@@ -76,10 +80,28 @@ TEST_F(PublisherTest, ForeignSteeringIsNoticedAndFollowed) {
             state.root_dispersion(p.kernel).count());
 }
 
-TEST_F(PublisherTest, OurOwnSteeringIsNotForeign) {
-  for (int n = 40; n < 58; ++n) publish(n, 0);
-  publisher.steered();
-  EXPECT_TRUE(publisher.hear(pair(58, 0, 1'000'000)));
+TEST_F(PublisherTest, OurOwnSteeringIsNotForeignAndCostsNothing) {
+  for (int n = 30; n < 58; ++n) publish(n, 0);
+  const std::int64_t growth = publish(58, 0).growth_ppb;
+  // From second 58.5 on: 1 ms ahead, and 20 ppm fast.
+  publisher.steered(HostTime{59'500'000'000}, 20'000, 1'000'000);
+  const auto steered = [](double s) {
+    ClockPair p = pair(0, 0);
+    p.host = HostTime{std::llround(s * 1e9)};
+    p.kernel = kernel_at(p.host.ns, 0, 1'000'000 + std::llround((s - 59.5) * 20'000));
+    return p;
+  };
+  const ClockPair p = steered(60);
+  EXPECT_TRUE(publisher.hear(p));
+  const ClockState state =
+      publisher.state(estimator, estimator.at(p.host, publisher.horizon_s()), 0);
+  EXPECT_NEAR(rate_ppb(state), -20'000, 50);
+  EXPECT_LT(state.growth_ppb, growth + 30);
+  for (const double s : {60.0, 61.0, 62.0}) {
+    const ClockPair later = steered(s);
+    EXPECT_LE(std::abs(state.utc(later.kernel).ns - utc_of(later.host.ns)),
+              state.root_dispersion(later.kernel).count());
+  }
 }
 
 TEST_F(PublisherTest, LeapSecondsArePartOfTheOffset) {

@@ -163,6 +163,28 @@ ClockState clock_state() {
   return clock;
 }
 
+TEST(ClockState, TheRateMovesTheOffsetBothWays) {
+  ClockState clock = clock_state();
+  clock.offset = 5s;
+  clock.rate = -((std::int64_t{1} << ClockState::kRateBits) / 10'000);  // -100 ppm
+  EXPECT_EQ(clock.utc(clock.as_of), UtcTime{1'005 * kNsPerSecond});
+  const auto moved = [&](Duration d) {
+    return clock.utc(clock.as_of + d) - clock.utc(clock.as_of);
+  };
+  EXPECT_NEAR(static_cast<double>(moved(1s).count()), 999'900'000, 1);
+  EXPECT_NEAR(static_cast<double>(moved(-1s).count()), -999'900'000, 1);
+  // Years fit: a reference time may be long ago.
+  EXPECT_NEAR(static_cast<double>(moved(-100'000'000s).count()), -99'990'000e9, 1e6);
+}
+
+TEST(ClockState, NothingIsPromisedBeyondItsEnd) {
+  ClockState clock = clock_state();
+  EXPECT_LT(clock.root_dispersion(clock.as_of + 86'400s), 2s);
+  clock.void_after = clock.as_of + 4s;
+  EXPECT_LT(clock.root_dispersion(clock.as_of + 4s), 1ms);
+  EXPECT_EQ(NtpShort::round_up(clock.root_dispersion(clock.as_of + 4s + 1ns)).bits, 0xffff'ffffU);
+}
+
 TEST(ClockState, RootDispersionIsTheBoundWhenFresh) {
   EXPECT_EQ(clock_state().root_dispersion(clock_state().as_of), 1us);
 }

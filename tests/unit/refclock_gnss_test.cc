@@ -1,10 +1,13 @@
 // GNSS receivers' protocols: framing, messages, and what is made of them.
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "refclock/gnss/nmea.h"
 #include "refclock/gnss/stream.h"
 
 using namespace timeball;
@@ -212,4 +215,165 @@ TEST(GnssStream, AFrameArrivesWithItsFirstOctet) {
   EXPECT_EQ(arrivals, (std::vector<std::int64_t>{0, 7, 9}));
   EXPECT_EQ(stream.counts().frames[static_cast<std::size_t>(Protocol::kNmea)], 2U);
   EXPECT_EQ(stream.counts().frames[static_cast<std::size_t>(Protocol::kUbx)], 1U);
+}
+
+namespace {
+
+// text lives as long as what is made of it.
+nmea::Sentence sentence(std::string_view text) {
+  static std::vector<std::unique_ptr<Octets>> kept;
+  kept.push_back(std::make_unique<Octets>(octets(text)));
+  return nmea::decode(*kept.back());
+}
+template <class T>
+T content(std::string_view text) {
+  return std::get<T>(sentence(text).content);
+}
+
+}  // namespace
+
+TEST(GnssNmea, DecodesWhatAZedF9tSays) {
+  const auto rmc = content<nmea::Rmc>(kRmc);
+  EXPECT_EQ(rmc.time, (nmea::TimeOfDay{19, 33, 34, 0}));
+  EXPECT_EQ(rmc.status, 'A');
+  EXPECT_EQ(rmc.position->latitude_ndeg, 44'068'854'000);
+  EXPECT_EQ(rmc.position->longitude_ndeg, -121'314'135'000);
+  EXPECT_EQ(rmc.speed_mknots, 14);
+  EXPECT_FALSE(rmc.course_mdeg);
+  EXPECT_EQ(rmc.date->day, 31U);
+  EXPECT_EQ(rmc.date->month, 7U);
+  EXPECT_EQ(rmc.date->year_of_century, 25U);
+  EXPECT_EQ(rmc.mode, 'A');
+  EXPECT_EQ(rmc.navigation_status, 'V');
+
+  const auto zda = content<nmea::Zda>(kZda);
+  EXPECT_EQ(zda.time, (nmea::TimeOfDay{19, 33, 34, 0}));
+  EXPECT_EQ(zda.date, std::chrono::year(2025) / 7 / 31);
+
+  const auto gbs = content<nmea::Gbs>("$GNGBS,193334.00,0.9,1.2,2.3,,,,,,*5B\r\n");
+  EXPECT_EQ(gbs.latitude_error_mm, 900);
+  EXPECT_EQ(gbs.longitude_error_mm, 1200);
+  EXPECT_EQ(gbs.altitude_error_mm, 2300);
+  EXPECT_FALSE(gbs.failed_satellite);
+
+  const auto gst = content<nmea::Gst>("$GNGST,193334.00,142,3.2,2.1,68,0.93,1.2,2.3*45\r\n");
+  EXPECT_EQ(gst.rms_mm, 142'000);
+  EXPECT_EQ(gst.major_mm, 3200);
+  EXPECT_EQ(gst.minor_mm, 2100);
+  EXPECT_EQ(gst.orientation_mdeg, 68'000);
+  EXPECT_EQ(gst.latitude_sigma_mm, 930);
+  EXPECT_EQ(gst.longitude_sigma_mm, 1200);
+  EXPECT_EQ(gst.altitude_sigma_mm, 2300);
+
+  const auto gsv = content<nmea::Gsv>(
+      "$GPGSV,3,1,12,02,24,310,29,08,37,282,42,10,73,011,34,18,19,128,34,1*65\r\n");
+  EXPECT_EQ(gsv.messages, 3U);
+  EXPECT_EQ(gsv.message, 1U);
+  EXPECT_EQ(gsv.in_view, 12U);
+  ASSERT_EQ(gsv.satellites.size(), 4U);
+  EXPECT_EQ(gsv.satellites[2].id, 10U);
+  EXPECT_EQ(gsv.satellites[2].elevation_deg, 73);
+  EXPECT_EQ(gsv.satellites[2].azimuth_deg, 11);
+  EXPECT_EQ(gsv.satellites[2].cn0_dbhz, 34);
+  EXPECT_EQ(gsv.signal, 1U);
+}
+
+TEST(GnssNmea, DecodesTheOthers) {
+  const auto gga = content<nmea::Gga>(
+      "$GPGGA,235725.02,4808.9977,N,01135.0800,E,1,04,01.4,00464.5,M,0046.2,M,,*52\r\n");
+  EXPECT_EQ(gga.time, (nmea::TimeOfDay{23, 57, 25, 20'000'000}));
+  EXPECT_EQ(gga.quality, 1U);
+  EXPECT_EQ(gga.satellites, 4U);
+  EXPECT_EQ(gga.hdop_centi, 140);
+  EXPECT_EQ(gga.altitude_mm, 464'500);
+  EXPECT_EQ(gga.geoid_mm, 46'200);
+
+  const auto gsa = content<nmea::Gsa>("$GPGSA,A,3,20,,,,31,13,,04,,,,,02.6,01.4,02.1*06\r\n");
+  EXPECT_EQ(gsa.selection, 'A');
+  EXPECT_EQ(gsa.fix, 3U);
+  EXPECT_EQ(gsa.satellites, (std::vector<unsigned>{20, 31, 13, 4}));
+  EXPECT_EQ(gsa.pdop_centi, 260);
+  EXPECT_EQ(gsa.hdop_centi, 140);
+  EXPECT_EQ(gsa.vdop_centi, 210);
+  EXPECT_FALSE(gsa.system);
+
+  const auto txt = content<nmea::Txt>("$GNTXT,01,01,02,ANTSTATUS=OK, so far\r\n");
+  EXPECT_EQ(txt.kind, 2U);
+  EXPECT_EQ(txt.text, "ANTSTATUS=OK, so far");
+
+  const auto pubx = content<nmea::Pubx04>(
+      "$PUBX,04,073731.00,091202,113851.00,1196,15D,1930035,-2660.664,43,*3C\r\n");
+  EXPECT_EQ(pubx.time, (nmea::TimeOfDay{7, 37, 31, 0}));
+  EXPECT_EQ(pubx.date->year_of_century, 2U);
+  EXPECT_EQ(pubx.utc_tow_ms, 113'851'000);
+  EXPECT_EQ(pubx.utc_week, 1196U);
+  EXPECT_EQ(pubx.leap_s, 15);
+  EXPECT_TRUE(pubx.leap_is_default);
+  EXPECT_EQ(pubx.clock_bias_ns, 1'930'035);
+  EXPECT_EQ(pubx.clock_drift_ps_s, -2'660'664);
+  EXPECT_EQ(pubx.pulse_granularity_ns, 43);
+  EXPECT_FALSE(
+      content<nmea::Pubx04>("$PUBX,04,073731.00,091202,1.0,1196,15,1,1,43,*3C\n").leap_is_default);
+
+  const auto ptnta = content<nmea::Ptnta>("$PTNTA,20160203131536,2,T4,000000066,+108,3,0,3*18\r\n");
+  EXPECT_EQ(ptnta.date, std::chrono::year(2016) / 2 / 3);
+  EXPECT_EQ(ptnta.time, (nmea::TimeOfDay{13, 15, 36, 0}));
+  EXPECT_EQ(ptnta.quality, 2U);
+  EXPECT_EQ(ptnta.reference_minus_output_ns, 66);
+  EXPECT_EQ(ptnta.fine_phase_ns, 108);
+  EXPECT_EQ(ptnta.status, 3U);
+  EXPECT_EQ(ptnta.date_quality, 3U);
+
+  const auto ptnts = content<nmea::Ptnts>("$PTNTS,B,2,FDE2,FDE3,a,b,c,0,001000,12\r\n");
+  EXPECT_EQ(ptnts.status, 2U);
+  EXPECT_EQ(ptnts.frequency, "FDE2");
+  EXPECT_EQ(ptnts.holdover_frequency, "FDE3");
+  EXPECT_EQ(ptnts.constant_mode, "0");
+  EXPECT_EQ(ptnts.time_constant, "001000");
+  EXPECT_EQ(ptnts.sigma, "12");
+}
+
+TEST(GnssNmea, WhoeverTheTalkerIs) {
+  for (const std::string talker : {"GP", "GL", "GA", "GB", "BD", "GQ", "QZ", "GI", "GN", "II"}) {
+    EXPECT_TRUE(std::holds_alternative<nmea::Zda>(
+        sentence("$" + talker + "ZDA,193334.00,31,07,2025,00,00\r\n").content));
+  }
+  EXPECT_TRUE(std::holds_alternative<nmea::Other>(sentence("$GPVTG,,T,,M\r\n").content));
+  EXPECT_TRUE(std::holds_alternative<nmea::Other>(sentence("$PXRMC,1\r\n").content));
+  EXPECT_TRUE(std::holds_alternative<nmea::Other>(sentence("$PUBX,00,1\r\n").content));
+}
+
+TEST(GnssNmea, ABadFieldIsAbsentAndNamed) {
+  const auto bad =
+      sentence("$GPRMC,000231.099,A,4829.0005,N,00022.0015,E,0.15,212.28,2208-1,,,A*73");
+  EXPECT_EQ(bad.bad_field, 9U);
+  EXPECT_FALSE(std::get<nmea::Rmc>(bad.content).date);
+  EXPECT_EQ(std::get<nmea::Rmc>(bad.content).time->ns, 99'000'000U);
+  EXPECT_EQ(sentence(kRmc).bad_field, 0U);
+  EXPECT_EQ(sentence("$GPRMC,,V,,,,,,,,,,N*53").bad_field, 0U);
+  const std::pair<const char*, unsigned> cases[] = {{"$GPRMC,250000,A", 1},
+                                                    {"$GPRMC,126000,A", 1},
+                                                    {"$GPRMC,120061,A", 1},
+                                                    {"$GPRMC,120000x,A", 1},
+                                                    {"$GPRMC,120000.x,A", 1},
+                                                    {"$GPRMC,12000,A", 1},
+                                                    {"$GPRMC,120000,AA", 2},
+                                                    {"$GPRMC,120000,A,9100.0,N,00000.0,E", 3},
+                                                    {"$GPRMC,120000,A,1260.0,N,00000.0,E", 3},
+                                                    {"$GPRMC,120000,A,1200.0,X,00000.0,E", 4},
+                                                    {"$GPRMC,120000,A,-1200.0,N,00000.0,E", 3},
+                                                    {"$GPRMC,120000,A,1200.0,N,18000.1,E", 5},
+                                                    {"$GPRMC,120000,A,,,,,,,310225", 9},
+                                                    {"$GPRMC,120000,A,,,,,1234567890123,,", 7},
+                                                    {"$GPZDA,120000,31,02,2025", 2},
+                                                    {"$GPZDA,120000,1,1,99999", 2}};
+  for (const auto& [text, field] : cases) EXPECT_EQ(sentence(text).bad_field, field) << text;
+}
+
+TEST(GnssNmea, ALeapSecondIsALegalTime) {
+  EXPECT_EQ(content<nmea::Zda>("$GPZDA,235960.00,31,12,2016,00,00").time,
+            (nmea::TimeOfDay{23, 59, 60, 0}));
+  // A second is not rounded up.
+  EXPECT_EQ(content<nmea::Zda>("$GPZDA,235959.9999999999,31,12,2016,00,00").time,
+            (nmea::TimeOfDay{23, 59, 59, 999'999'999}));
 }

@@ -1,14 +1,18 @@
 // GNSS receivers' protocols: framing, messages, and what is made of them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include <memory>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "refclock/gnss/nmea.h"
 #include "refclock/gnss/stream.h"
+#include "refclock/gnss/ubx.h"
 
 using namespace timeball;
 using namespace timeball::refclock;
@@ -376,4 +380,367 @@ TEST(GnssNmea, ALeapSecondIsALegalTime) {
   // A second is not rounded up.
   EXPECT_EQ(content<nmea::Zda>("$GPZDA,235959.9999999999,31,12,2016,00,00").time,
             (nmea::TimeOfDay{23, 59, 59, 999'999'999}));
+}
+
+namespace {
+
+ubx::Packet packet(std::uint8_t message_class, std::uint8_t id, const Octets& payload) {
+  return {message_class, id, payload};
+}
+// A frame as received.
+template <class T>
+T message(const Octets& frame) {
+  const ubx::Packet packet = ubx::packet_of({Protocol::kUbx, frame, 0, HostTime{}, true});
+  return std::get<T>(ubx::decode(packet).value());
+}
+// A payload of zeros but for what is put.
+struct Payload {
+  explicit Payload(std::size_t size) : octets(size) {}
+  Payload& put(std::size_t offset, std::size_t size, std::int64_t value) {
+    for (std::size_t i = 0; i < size; ++i) {
+      octets.at(offset + i) = static_cast<std::uint8_t>(value >> 8 * i);
+    }
+    return *this;
+  }
+  Octets octets;
+};
+template <class T>
+T message(const Payload& payload) {
+  return std::get<T>(ubx::decode(packet(T::kClass, T::kId, payload.octets)).value());
+}
+
+}  // namespace
+
+TEST(GnssUbx, DecodesWhatALeaM8tSays) {
+  const auto tp = message<ubx::TimTp>(kTimTp);
+  EXPECT_EQ(tp.tow_ms, 237'870'000U);
+  EXPECT_EQ(tp.tow_sub_ms, 0U);
+  EXPECT_EQ(tp.error_ps, -4331);
+  EXPECT_EQ(tp.week, 2146U);
+  EXPECT_TRUE(tp.utc);
+  EXPECT_TRUE(tp.utc_available);
+  EXPECT_EQ(tp.raim, 2U);
+  EXPECT_FALSE(tp.error_invalid);
+  EXPECT_FALSE(tp.not_locked);
+  EXPECT_EQ(tp.gnss, 15U);
+  EXPECT_EQ(tp.utc_standard, 0U);
+
+  const auto utc = message<ubx::NavTimeUtc>(kTimeUtc);
+  EXPECT_EQ(utc.itow_ms, 237'887'000U);
+  EXPECT_EQ(utc.time_accuracy_ns, 1031U);
+  EXPECT_EQ(utc.nano_ns, 321'732);
+  EXPECT_EQ(utc.year, 2021U);
+  EXPECT_EQ(utc.month, 2U);
+  EXPECT_EQ(utc.day, 23U);
+  EXPECT_EQ(utc.hour, 18U);
+  EXPECT_EQ(utc.minute, 4U);
+  EXPECT_EQ(utc.second, 29U);
+  EXPECT_TRUE(utc.tow_valid && utc.week_valid && utc.utc_valid);
+  EXPECT_FALSE(utc.authenticated);
+  EXPECT_EQ(utc.utc_standard, 15U);
+
+  const auto gps = message<ubx::NavTimeGps>(kTimeGps);
+  EXPECT_EQ(gps.itow_ms, 237'887'000U);
+  EXPECT_EQ(gps.fractional_tow_ns, 321'732);
+  EXPECT_EQ(gps.week, 2146);
+  EXPECT_EQ(gps.leap_s, 18);
+  EXPECT_TRUE(gps.tow_valid && gps.week_valid && gps.leap_valid);
+  EXPECT_EQ(gps.time_accuracy_ns, 31U);
+
+  const auto leap = message<ubx::NavTimeLs>(kTimeLs);
+  EXPECT_EQ(leap.itow_ms, 237'887'000U);
+  EXPECT_EQ(leap.leap_source, 1U);
+  EXPECT_EQ(leap.leap_s, 18);
+  EXPECT_EQ(leap.change_source, 0U);
+  EXPECT_EQ(leap.change_s, 0);
+  EXPECT_EQ(leap.time_to_event_s, 0);
+  EXPECT_TRUE(leap.leap_valid);
+  EXPECT_FALSE(leap.event_valid);
+
+  const auto status = message<ubx::NavStatus>(kStatus);
+  EXPECT_EQ(status.fix, 5U);
+  EXPECT_TRUE(status.fix_ok && status.week_set && status.tow_set);
+  EXPECT_EQ(status.spoofing, 1U);
+  EXPECT_EQ(status.first_fix_ms, 15'100U);
+  EXPECT_EQ(status.uptime_ms, 123'598U);
+}
+
+TEST(GnssUbx, PlacesOfTheOtherNavigationMessages) {
+  const auto pvt = message<ubx::NavPvt>(Payload(92)
+                                            .put(4, 2, 2016)
+                                            .put(6, 1, 12)
+                                            .put(7, 1, 31)
+                                            .put(8, 1, 23)
+                                            .put(9, 1, 59)
+                                            .put(10, 1, 60)
+                                            .put(11, 1, 0x05)
+                                            .put(12, 4, 25)
+                                            .put(16, 4, -900'000'000)
+                                            .put(20, 1, 5)
+                                            .put(21, 1, 1)
+                                            .put(22, 1, 0x80)
+                                            .put(23, 1, 14)
+                                            .put(24, 4, -1'213'141'350)
+                                            .put(28, 4, 440'688'540)
+                                            .put(32, 4, 1'100'000)
+                                            .put(36, 4, 1'120'000)
+                                            .put(40, 4, 900)
+                                            .put(44, 4, 2300)
+                                            .put(48, 4, -1)
+                                            .put(52, 4, 2)
+                                            .put(56, 4, -3)
+                                            .put(68, 4, 77)
+                                            .put(76, 2, 123)
+                                            .put(78, 2, 0x2001));
+  EXPECT_EQ(pvt.year, 2016U);
+  EXPECT_EQ(pvt.second, 60U);
+  EXPECT_TRUE(pvt.date_valid && !pvt.time_valid && pvt.fully_resolved);
+  EXPECT_EQ(pvt.time_accuracy_ns, 25U);
+  EXPECT_EQ(pvt.nano_ns, -900'000'000);
+  EXPECT_EQ(pvt.fix, 5U);
+  EXPECT_TRUE(pvt.fix_ok);
+  EXPECT_TRUE(!pvt.confirmation_available && !pvt.date_confirmed && pvt.time_confirmed);
+  EXPECT_EQ(pvt.satellites, 14U);
+  EXPECT_EQ(pvt.longitude_e7, -1'213'141'350);
+  EXPECT_EQ(pvt.latitude_e7, 440'688'540);
+  EXPECT_EQ(pvt.height_mm, 1'100'000);
+  EXPECT_EQ(pvt.above_sea_mm, 1'120'000);
+  EXPECT_EQ(pvt.horizontal_accuracy_mm, 900U);
+  EXPECT_EQ(pvt.vertical_accuracy_mm, 2300U);
+  EXPECT_EQ(pvt.north_mm_s, -1);
+  EXPECT_EQ(pvt.down_mm_s, -3);
+  EXPECT_EQ(pvt.speed_accuracy_mm_s, 77U);
+  EXPECT_EQ(pvt.pdop_centi, 123U);
+  EXPECT_TRUE(pvt.position_invalid && pvt.time_authenticated && !pvt.fix_authenticated);
+
+  const auto dop = message<ubx::NavDop>(Payload(18).put(4, 2, 186).put(8, 2, 96).put(12, 2, 75));
+  EXPECT_EQ(dop.gdop_centi, 186U);
+  EXPECT_EQ(dop.tdop_centi, 96U);
+  EXPECT_EQ(dop.hdop_centi, 75U);
+
+  const auto clock =
+      message<ubx::NavClock>(Payload(20).put(4, 4, -5).put(8, 4, -6).put(12, 4, 7).put(16, 4, 8));
+  EXPECT_EQ(clock.bias_ns, -5);
+  EXPECT_EQ(clock.drift_ns_s, -6);
+  EXPECT_EQ(clock.time_accuracy_ns, 7U);
+  EXPECT_EQ(clock.frequency_accuracy_ps_s, 8U);
+
+  const auto leap = message<ubx::NavTimeLs>(Payload(24)
+                                                .put(9, 1, -1)
+                                                .put(10, 1, 2)
+                                                .put(11, 1, -1)
+                                                .put(12, 4, -86'400)
+                                                .put(16, 2, 1930)
+                                                .put(18, 2, 7)
+                                                .put(23, 1, 2));
+  EXPECT_EQ(leap.leap_s, -1);
+  EXPECT_EQ(leap.change_s, -1);
+  EXPECT_EQ(leap.time_to_event_s, -86'400);
+  EXPECT_EQ(leap.event_week, 1930U);
+  EXPECT_EQ(leap.event_day, 7U);
+  EXPECT_TRUE(!leap.leap_valid && leap.event_valid);
+
+  const auto svin = message<ubx::NavSvin>(Payload(40)
+                                              .put(4, 4, 1)
+                                              .put(8, 4, 1200)
+                                              .put(12, 4, -250'000'000)
+                                              .put(20, 4, 441'000'000)
+                                              .put(28, 4, 90'000)
+                                              .put(32, 4, 1199)
+                                              .put(36, 1, 1));
+  EXPECT_EQ(svin.duration_s, 1200U);
+  EXPECT_EQ(svin.mean_x_cm, -250'000'000);
+  EXPECT_EQ(svin.mean_z_cm, 441'000'000);
+  EXPECT_EQ(svin.mean_accuracy_100um, 90'000U);
+  EXPECT_EQ(svin.observations, 1199U);
+  EXPECT_TRUE(svin.valid && !svin.active);
+
+  EXPECT_EQ(message<ubx::NavEoe>(Payload(4).put(0, 4, 123'000)).itow_ms, 123'000U);
+
+  const auto trusted = message<ubx::NavTimeTrusted>(
+      Payload(40).put(2, 1, 3).put(4, 4, 9).put(24, 4, 75).put(28, 4, -2).put(32, 4, -250));
+  EXPECT_EQ(trusted.valid_flags, 3U);
+  EXPECT_EQ(trusted.propagated_accuracy, 75U);
+  EXPECT_EQ(trusted.delta_s, -2);
+  EXPECT_EQ(trusted.delta_ms, -250);
+}
+
+TEST(GnssUbx, PlacesOfWhatRepeats) {
+  const auto sat = message<ubx::NavSat>(Payload(8 + 24)
+                                            .put(4, 1, 1)
+                                            .put(5, 1, 2)
+                                            .put(20, 1, 2)
+                                            .put(21, 1, 31)
+                                            .put(22, 1, 44)
+                                            .put(23, 1, -5)
+                                            .put(24, 2, 359)
+                                            .put(26, 2, -12)
+                                            .put(28, 4, 0x1f));
+  ASSERT_EQ(sat.satellites.size(), 2U);
+  EXPECT_EQ(sat.satellites[1].gnss, 2U);
+  EXPECT_EQ(sat.satellites[1].id, 31U);
+  EXPECT_EQ(sat.satellites[1].cn0_dbhz, 44U);
+  EXPECT_EQ(sat.satellites[1].elevation_deg, -5);
+  EXPECT_EQ(sat.satellites[1].azimuth_deg, 359);
+  EXPECT_EQ(sat.satellites[1].residual_dm, -12);
+  EXPECT_EQ(sat.satellites[1].quality, 7U);
+  EXPECT_TRUE(sat.satellites[1].used && !sat.satellites[0].used);
+  EXPECT_EQ(sat.satellites[1].health, 1U);
+
+  const auto sig = message<ubx::NavSig>(Payload(8 + 16)
+                                            .put(5, 1, 1)
+                                            .put(10, 1, 3)
+                                            .put(11, 1, 7)
+                                            .put(12, 2, -3)
+                                            .put(14, 1, 40)
+                                            .put(15, 1, 6)
+                                            .put(18, 2, 0x0209));
+  ASSERT_EQ(sig.signals.size(), 1U);
+  EXPECT_EQ(sig.signals[0].signal, 3U);
+  EXPECT_EQ(sig.signals[0].frequency, 7U);
+  EXPECT_EQ(sig.signals[0].residual_dm, -3);
+  EXPECT_EQ(sig.signals[0].cn0_dbhz, 40U);
+  EXPECT_EQ(sig.signals[0].quality, 6U);
+  EXPECT_EQ(sig.signals[0].health, 1U);
+  EXPECT_TRUE(sig.signals[0].pseudorange_used && sig.signals[0].authenticated);
+
+  const auto rf = message<ubx::MonRf>(Payload(4 + 48)
+                                          .put(1, 1, 2)
+                                          .put(28, 1, 1)
+                                          .put(29, 1, 3)
+                                          .put(30, 1, 4)
+                                          .put(31, 1, 2)
+                                          .put(40, 2, 92)
+                                          .put(42, 2, 3100)
+                                          .put(44, 1, 201)
+                                          .put(45, 1, -7)
+                                          .put(46, 1, 200));
+  ASSERT_EQ(rf.blocks.size(), 2U);
+  EXPECT_EQ(rf.blocks[1].jamming, 3U);
+  EXPECT_EQ(rf.blocks[1].antenna, 4U);
+  EXPECT_EQ(rf.blocks[1].antenna_power, 2U);
+  EXPECT_EQ(rf.blocks[1].noise, 92U);
+  EXPECT_EQ(rf.blocks[1].agc, 3100U);
+  EXPECT_EQ(rf.blocks[1].jamming_indicator, 201U);
+  EXPECT_EQ(rf.blocks[1].i_offset, -7);
+  EXPECT_EQ(rf.blocks[1].i_magnitude, 200U);
+
+  const auto sec = message<ubx::SecSig2>(
+      Payload(4 + 8).put(0, 1, 2).put(1, 1, 0x3d).put(3, 1, 2).put(8, 4, 0x0118'0000 | 0x57));
+  EXPECT_TRUE(sec.jamming_detector && sec.spoofing_detector);
+  EXPECT_EQ(sec.jamming, 2U);
+  EXPECT_EQ(sec.spoofing, 3U);
+  ASSERT_EQ(sec.frequencies.size(), 2U);
+  EXPECT_EQ(sec.frequencies[1].centre, 0x18'0057U);
+  EXPECT_TRUE(sec.frequencies[1].jammed);
+
+  const auto log =
+      message<ubx::SecSigLog>(Payload(16).put(1, 1, 1).put(8, 4, 3600).put(12, 1, 2).put(13, 1, 1));
+  ASSERT_EQ(log.events.size(), 1U);
+  EXPECT_EQ(log.events[0].elapsed_s, 3600U);
+  EXPECT_EQ(log.events[0].detection, 2U);
+  EXPECT_EQ(log.events[0].event, 1U);
+
+  Payload version(40 + 60);
+  for (const auto& [offset, text] : {std::pair{0, "EXT CORE 1.00"},
+                                     {30, "00190000"},
+                                     {40, "FWVER=TIM 2.20"},
+                                     {70, "PROTVER=29.20"}}) {
+    std::ranges::copy(std::string_view(text), version.octets.begin() + offset);
+  }
+  const auto ver = message<ubx::MonVer>(version);
+  EXPECT_EQ(ver.software, "EXT CORE 1.00");
+  EXPECT_EQ(ver.hardware, "00190000");
+  ASSERT_EQ(ver.extensions.size(), 2U);
+  EXPECT_EQ(ver.extensions[1].text, "PROTVER=29.20");
+}
+
+TEST(GnssUbx, PlacesOfTheRest) {
+  const auto tm2 = message<ubx::TimTm2>(Payload(28)
+                                            .put(0, 1, 1)
+                                            .put(1, 1, 0xd1)
+                                            .put(2, 2, 77)
+                                            .put(4, 2, 2146)
+                                            .put(6, 2, 2145)
+                                            .put(8, 4, 1000)
+                                            .put(12, 4, 123)
+                                            .put(16, 4, 2000)
+                                            .put(20, 4, 456)
+                                            .put(24, 4, 20));
+  EXPECT_EQ(tm2.channel, 1U);
+  EXPECT_TRUE(tm2.running && !tm2.stopped && !tm2.new_falling && tm2.new_rising);
+  EXPECT_EQ(tm2.time_base, 2U);
+  EXPECT_TRUE(!tm2.utc_available && tm2.time_valid);
+  EXPECT_EQ(tm2.count, 77U);
+  EXPECT_EQ(tm2.rising_week, 2146U);
+  EXPECT_EQ(tm2.falling_week, 2145U);
+  EXPECT_EQ(tm2.rising_tow_ms, 1000U);
+  EXPECT_EQ(tm2.rising_sub_ms_ns, 123U);
+  EXPECT_EQ(tm2.falling_tow_ms, 2000U);
+  EXPECT_EQ(tm2.falling_sub_ms_ns, 456U);
+  EXPECT_EQ(tm2.accuracy_ns, 20U);
+
+  const auto svin = message<ubx::TimSvin>(
+      Payload(28).put(0, 4, 60).put(4, 4, -1).put(16, 4, 250).put(20, 4, 61).put(25, 1, 1));
+  EXPECT_EQ(svin.duration_s, 60U);
+  EXPECT_EQ(svin.mean_x_cm, -1);
+  EXPECT_EQ(svin.mean_variance_mm2, 250U);
+  EXPECT_EQ(svin.observations, 61U);
+  EXPECT_TRUE(!svin.valid && svin.active);
+
+  const auto sec = message<ubx::SecSig1>(Payload(12).put(0, 1, 1).put(4, 1, 0x05).put(8, 1, 0x07));
+  EXPECT_TRUE(sec.jamming_detector && sec.spoofing_detector);
+  EXPECT_EQ(sec.jamming, 2U);
+  EXPECT_EQ(sec.spoofing, 3U);
+
+  // Generation 6 had a longer list of pins before the indicator.
+  for (const auto& [length, at] : {std::pair<std::size_t, std::size_t>{60, 45}, {68, 53}}) {
+    const auto hw = message<ubx::MonHw>(Payload(length)
+                                            .put(16, 2, 92)
+                                            .put(18, 2, 3100)
+                                            .put(20, 1, 3)
+                                            .put(21, 1, 1)
+                                            .put(22, 1, 0x0c)
+                                            .put(at, 1, 99));
+    EXPECT_EQ(hw.noise, 92U);
+    EXPECT_EQ(hw.agc, 3100U);
+    EXPECT_EQ(hw.antenna, 3U);
+    EXPECT_EQ(hw.antenna_power, 1U);
+    EXPECT_EQ(hw.jamming, 3U);
+    EXPECT_EQ(hw.jamming_indicator, 99U);
+  }
+
+  const auto ack = message<ubx::AckAck>(Payload(2).put(0, 1, 6).put(1, 1, 0x8a));
+  EXPECT_EQ(ack.about_class, 6U);
+  EXPECT_EQ(ack.about_id, 0x8aU);
+  EXPECT_EQ(message<ubx::AckNak>(Payload(2).put(1, 1, 1)).about_id, 1U);
+}
+
+TEST(GnssUbx, RefusesWhatIsNotAsLongAsItsKind) {
+  // One octet less than the row says, for every row; one more is a later version.
+  const std::tuple<int, int, std::size_t> rows[] = {
+      {1, 0x03, 16}, {1, 0x04, 18}, {1, 0x07, 84}, {1, 0x20, 16},  {1, 0x21, 20}, {1, 0x22, 20},
+      {1, 0x26, 24}, {1, 0x35, 8},  {1, 0x3b, 40}, {1, 0x43, 8},   {1, 0x61, 4},  {1, 0x64, 40},
+      {5, 0, 2},     {5, 1, 2},     {10, 4, 40},   {10, 9, 60},    {10, 0x38, 4}, {13, 1, 16},
+      {13, 3, 28},   {13, 4, 28},   {0x27, 9, 12}, {0x27, 0x10, 8}};
+  for (const auto& [message_class, id, length] : rows) {
+    Octets payload(length + 1);
+    payload[0] = 1;  // SEC-SIG's version
+    if (id == 0x10) payload[0] = 0;
+    const auto decode = [&, c = message_class, i = id](std::size_t size) {
+      return ubx::decode(packet(static_cast<std::uint8_t>(c), static_cast<std::uint8_t>(i),
+                                {payload.begin(), payload.begin() + static_cast<int>(size)}));
+    };
+    for (std::size_t size = 0; size < length; ++size) {
+      ASSERT_FALSE(decode(size)) << message_class << " " << id << " " << size;
+      EXPECT_EQ(decode(size).error(), Why::kLength);
+    }
+    EXPECT_FALSE(std::holds_alternative<ubx::Other>(decode(length).value()));
+    EXPECT_TRUE(decode(length + 1));
+  }
+  // Counts more than there are.
+  EXPECT_EQ(ubx::decode(packet(1, 0x35, Payload(8 + 12).put(5, 1, 2).octets)).error(),
+            Why::kLength);
+  EXPECT_EQ(ubx::decode(packet(0x27, 9, Payload(12).put(0, 1, 3).octets)).error(), Why::kVersion);
+  EXPECT_TRUE(std::holds_alternative<ubx::Other>(ubx::decode(packet(1, 6, {})).value()));
 }

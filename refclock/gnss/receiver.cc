@@ -315,6 +315,7 @@ void Receiver::take(const nmea::Sentence& sentence, bool checked, HostTime arriv
   if (const auto* txt = std::get_if<nmea::Txt>(&sentence.content)) return text(txt->text);
   if (const auto* pubx = std::get_if<nmea::Pubx04>(&sentence.content)) {
     if (checked && sentence.bad_field == 0) note(utc_is_default_, pubx->leap_is_default);
+    return;
   }
   if (get(speaks_ubx_)) {
     nmea_.reset();

@@ -52,7 +52,7 @@ class KeAnswer {
     return true;
   }
 
-  const nts::KePolicy policy_;
+  const nts::KePolicy policy_{};
   const nts::KeyRing ring_ = ring();
   crypto::Engine engine_;
   crypto::RandomGenerator random_{std::array<std::uint8_t, crypto::kSeedLength>{1}};

@@ -48,6 +48,15 @@ struct QuantisationError {
   bool valid = false;  // false: widen by half a tick of the receiver's clock instead
 };
 
+// UTC as another source tells it (gpsd, SHM, SOCK, NTP, the system's clock), with its error: a hard
+// limit, that source's own promise.
+struct TimeSample {
+  std::uint8_t source = 0;  // which of them; the configuration's order
+  HostTime at;
+  UtcTime utc;
+  Duration error{};
+};
+
 enum class Threat : std::uint8_t { kUnknown, kNone, kWarning, kCritical };
 enum class Antenna : std::uint8_t { kUnknown, kOk, kShort, kOpen };
 

@@ -34,6 +34,9 @@ std::optional<ntp::Mode> reply_mode(const ntp::Header& request, std::uint16_t so
   }
 }
 
+// Of a clock that is not synchronised: one second, as its peers say too.
+constexpr NtpShort kUnknownDispersion = NtpShort::round_up(std::chrono::seconds(1));
+
 // What every reply says of the clock; T3 and the root dispersion are written by stamp().
 ntp::Header reply_header(const ntp::Header& request, ntp::Mode mode, const ClockState& clock,
                          KernelTime received) {
@@ -98,7 +101,7 @@ struct Responder::Work {
   void verify(std::span<const net::Datagram> batch);
   void choose_cookies(Slot& slot, const net::Datagram& datagram);
   void mint_cookies(const nts::KeyRing& keys);
-  void write_reply(Slot& slot, net::Datagram& datagram, const World& world, MonotonicTime now);
+  void write_reply(Slot& slot, net::Datagram& datagram, MonotonicTime now);
 
   ResponderOptions options;
   crypto::Engine engine;
@@ -124,7 +127,7 @@ std::span<const Verdict> Responder::prepare(std::span<net::Datagram> batch, cons
                                             MonotonicTime now) {
   assert(batch.size() <= kBatch);
   Work& w = *work_;
-  w.clock = world.clock;
+  if (!batch.empty()) w.clock = world.clock.at(batch.front().receive_time);
   w.size = batch.size();
   for (std::size_t i = 0; i < w.size; ++i) {
     w.slots[i].verdict = w.classify(w.slots[i], batch[i], world, now);
@@ -134,7 +137,7 @@ std::span<const Verdict> Responder::prepare(std::span<net::Datagram> batch, cons
   w.mint_cookies(world.keys);
   for (std::size_t i = 0; i < w.size; ++i) {
     batch[i].reply_length = 0;
-    if (answered(w.slots[i].verdict)) w.write_reply(w.slots[i], batch[i], world, now);
+    if (answered(w.slots[i].verdict)) w.write_reply(w.slots[i], batch[i], now);
     w.verdicts[i] = w.slots[i].verdict;
   }
   return std::span(w.verdicts).first(w.size);
@@ -272,14 +275,13 @@ void Responder::Work::mint_cookies(const nts::KeyRing& keys) {
   }
 }
 
-void Responder::Work::write_reply(Slot& slot, net::Datagram& datagram, const World& world,
-                                  MonotonicTime now) {
+void Responder::Work::write_reply(Slot& slot, net::Datagram& datagram, MonotonicTime now) {
   if (slot.verdict == Verdict::kNak && !limiter.admit_refusal(now)) {
     slot.verdict = Verdict::kDroppedRefusalRate;
     return;
   }
   ByteWriter out(datagram.reply_room);
-  ntp::Header header = reply_header(slot.request, slot.mode, world.clock, datagram.receive_time);
+  ntp::Header header = reply_header(slot.request, slot.mode, clock, datagram.receive_time);
   if (slot.verdict == Verdict::kNak) header = kiss_header(header, ntp::kKissNtsNak);
   if (slot.verdict == Verdict::kKissRate) header = kiss_header(header, ntp::kKissRate);
   ntp::write_header(header, out.reserve(ntp::kHeaderLength));
@@ -301,7 +303,9 @@ void Responder::Work::write_reply(Slot& slot, net::Datagram& datagram, const Wor
 void Responder::stamp(std::span<net::Datagram> part, KernelTime transmit) {
   const Work& w = *work_;
   const NtpTimestamp t3 = NtpTimestamp::from_utc(w.clock.utc(transmit));
-  const NtpShort dispersion = NtpShort::round_up(w.clock.root_dispersion(transmit));
+  const NtpShort dispersion = w.clock.synchronised()
+                                  ? NtpShort::round_up(w.clock.root_dispersion(transmit))
+                                  : kUnknownDispersion;
   for (std::size_t i = 0; i < part.size(); ++i) {
     if (part[i].reply_length == 0) continue;
     std::uint8_t* const reply = part[i].reply_room.data();

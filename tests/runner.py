@@ -17,6 +17,7 @@ PYTHON = "/usr/bin/python3"
 FUZZ_BUDGET = 360  # seconds for all fuzz targets together, in wall time
 SANITIZED = ["-Dbuildtype=plain", "-Doptimization=1", "-Ddebug=true", "-Db_ndebug=false", "-Db_lundef=false",
              "-Dbench=disabled"]
+SIM_SEED = 10001  # what is shown; 1 to 1000 are for tuning
 TSAN_TESTS = ("base", "ke_service", "shard")  # those whose subject is shared between threads
 
 # directory: compiler, meson options
@@ -186,6 +187,18 @@ def valgrind(_options):
                                        f"--gtest_output=xml:{xml}"], xml)
 
 
+def sim(options):
+    """Worlds in virtual time that drive the real discipline: one of each kind; with --sim-full 200."""
+    if not build("build", "tests/sim/sim"):
+        return
+    program, jobs = "build/tests/sim/sim", os.cpu_count() or 1
+    step("sim: a lie in the contract is found out", [program, "--lies", "--first-seed", SIM_SEED, "--seeds", "2"])
+    step("sim: the promise holds", [program, "--first-seed", SIM_SEED, "--seeds", 200 if options.sim_full else 1,
+                                    "--jobs", jobs, "--json", RESULTS / "sim.json"], timeout=7200)
+    if options.sim_full:
+        step("sim: what cannot be seen", [program, "--walks", "--first-seed", SIM_SEED, "--seeds", "20"])
+
+
 def interop(_options):
     if step("peers", ["tests/peers"]) and build("build", "server/timeballd", "server/timeball", "bench/ntsload"):
         pytest("interop", "build")
@@ -241,8 +254,8 @@ def fuzz_one(name, binary, seconds):
     return Case(f"fuzz.{name}", "failed" if status else "passed", f"see {log}" if status else "")
 
 
-PARTS = {"tidy": tidy, "format": check_format, "unit": unit, "e2e": e2e, "release": release, "interop": interop,
-         "browser": browser, "valgrind": valgrind, "tsan": tsan, "fuzz": fuzz}
+PARTS = {"tidy": tidy, "format": check_format, "unit": unit, "e2e": e2e, "release": release, "sim": sim,
+         "interop": interop, "browser": browser, "valgrind": valgrind, "tsan": tsan, "fuzz": fuzz}
 
 
 def parse_options():
@@ -254,6 +267,8 @@ def parse_options():
     parser.add_argument("--fuzz", type=int, metavar="SECONDS",
                         help=f"every fuzz target for so long (600: ten minutes each), nothing else; otherwise they "
                         f"share {FUZZ_BUDGET} s")
+    parser.add_argument("--sim-full", action="store_true",
+                        help="200 worlds of each kind, 30 days each (within two hours on two cores), nothing else")
     return parser.parse_args()
 
 
@@ -275,7 +290,8 @@ def tally():
 
 def main():
     options = parse_options()
-    chosen = options.only + (["unit", "e2e"] if options.quick else []) + (["fuzz"] if options.fuzz else [])
+    chosen = options.only + (["unit", "e2e"] if options.quick else []) + (["fuzz"] if options.fuzz else []) + \
+        (["sim"] if options.sim_full else [])
     os.chdir(ROOT)
     os.environ.update(ENVIRONMENT)
     shutil.rmtree(RESULTS, ignore_errors=True)

@@ -156,6 +156,20 @@ TEST(Responder, UnsynchronisedIsLeap3Stratum0) {
   EXPECT_EQ(header.reference_id, 0U);
 }
 
+// A reference clock that has died must not go on being believed.
+TEST(Responder, AStateThatIsVoidIsUnsynchronised) {
+  Bench bench;
+  bench.clock.void_after = kReceived;
+  auto header = ntp::parse_header(bench.answer_one(plain(4, ntp::Mode::kClient))).value();
+  EXPECT_NE(header.stratum, 0);
+  bench.clock.void_after = kReceived - Duration(1);
+  header = ntp::parse_header(bench.answer_one(plain(4, ntp::Mode::kClient))).value();
+  EXPECT_EQ(header.leap, LeapIndicator::kUnknown);
+  EXPECT_EQ(header.stratum, 0);
+  EXPECT_EQ(header.reference_id, 0U);
+  EXPECT_EQ(header.root_dispersion, NtpShort::round_up(seconds(1)));
+}
+
 TEST(Responder, Era1TimestampsAreNearTheEpochOfTheEra) {
   Bench bench;
   bench.clock.offset = Duration(0);

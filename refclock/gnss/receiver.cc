@@ -40,6 +40,17 @@ bool is_fix(std::uint8_t fix) {
   return fix >= 2 && fix <= 5;
 }
 
+// GPS - UTC as a satellite system is known to have it.
+bool from_the_sky(const ubx::NavTimeLs& m) {
+  return m.leap_valid && m.leap_source >= 1 && m.leap_source <= 5;
+}
+
+// Not the firmware's default, nor what somebody told it. A LEA-M8T with GLONASS gives its source as
+// unknown (255) day after day, while all else says that UTC is valid.
+bool not_made_up(const ubx::NavTimeLs& m) {
+  return from_the_sky(m) || (m.leap_valid && m.leap_source == 255);
+}
+
 Threat threat(unsigned code) {
   constexpr std::array<Threat, 4> kThreats = {Threat::kUnknown, Threat::kNone, Threat::kWarning,
                                               Threat::kCritical};
@@ -174,7 +185,7 @@ void Receiver::hear(const T& m, Reports& out) {
   } else if constexpr (std::is_same_v<T, ubx::NavTimeGps>) {
     if (m.leap_valid) note(gps_minus_utc_s_, int{m.leap_s});
   } else if constexpr (std::is_same_v<T, ubx::NavTimeLs>) {
-    if (m.leap_valid && m.leap_source != 0) note(gps_minus_utc_s_, int{m.leap_s});
+    if (not_made_up(m)) note(gps_minus_utc_s_, int{m.leap_s});
   } else if constexpr (std::is_same_v<T, ubx::NavStatus>) {
     note(nav_spoofing_, threat(m.spoofing));
   } else if constexpr (std::is_same_v<T, ubx::TimTp>) {
@@ -235,7 +246,7 @@ bool Receiver::trusted(const UbxEpoch& epoch) {
   if (!usable(epoch)) return false;
   if (utc && !(utc->tow_valid && utc->week_valid && utc->utc_valid)) return false;
   if (utc && pvt && second_of(*utc) != second_of(*pvt)) return false;
-  if (epoch.leap && !(epoch.leap->leap_valid && epoch.leap->leap_source != 0)) return false;
+  if (epoch.leap && !not_made_up(*epoch.leap)) return false;
   if (epoch.gps && !epoch.gps->leap_valid) return false;
   if (!pvt) return utc && epoch.status->week_set && epoch.status->tow_set;
   if (!pvt->date_valid || !pvt->time_valid || !pvt->fully_resolved) return false;
@@ -278,7 +289,7 @@ void Receiver::leap_notice(const UbxEpoch& epoch, const std::optional<NamedSecon
   const ubx::NavTimeLs& m = *epoch.leap;
   LeapNotice notice;
   notice.source = LeapNotice::Source::kReceiver;
-  notice.trusted = m.leap_valid && m.leap_source != 0;
+  notice.trusted = from_the_sky(m);
   if (m.leap_valid) notice.tai_minus_utc_s = m.leap_s + kTaiMinusGps_s;
   const bool announced = m.event_valid && m.change_source >= 2 && m.time_to_event_s >= 0 &&
                          m.time_to_event_s <= kMaxNotice_s && std::abs(m.change_s) == 1;

@@ -7,14 +7,18 @@
 // is labelled by that alone.
 //
 // A label is trusted when all of this holds.
-//   UBX: the fix is good (gnssFixOK, not dead reckoning); NAV-PVT: date and time valid, fully
-//   resolved and confirmed; NAV-TIMEUTC, when it comes: week, time and UTC valid; NAV-TIMELS, when
-//   it comes: leap seconds not the firmware's default; NAV-TIMEGPS, when it comes: leap seconds
-//   valid. Without NAV-PVT, NAV-STATUS must say that the fix is good.
-//   NMEA: the checksum is right and no field is bad; RMC says A, GGA a quality that is a fix; the
-//   date is known; so it has been for five seconds, each a second after the one before; and UTC is
-//   the satellites': PUBX,04 says so (no D), or, since plain NMEA cannot say, the receiver has had
-//   a fix for `nmea_settling`.
+//
+// UBX: the fix is good (gnssFixOK, not dead reckoning); NAV-PVT: date and time valid, fully
+// resolved and confirmed; NAV-TIMEUTC, when it comes: week, time and UTC valid; NAV-TIMELS, when it
+// comes: leap seconds not the firmware's default (source 0), aided or configured; NAV-TIMEGPS, when
+// it comes: leap seconds valid. Without NAV-PVT, NAV-STATUS must say that the fix is good.
+//
+// NMEA: the checksum is right and no field is bad; RMC says A, GGA a quality that is a fix; the
+// date is known; so it has been for five seconds, each a second after the one before; and UTC is
+// the satellites': PUBX,04 says so (no D), or, since plain NMEA cannot say, the receiver has had a
+// fix for `nmea_settling`.
+//
+// A leap notice is trusted only when a satellite system is its source.
 //
 // An error of a pulse is reported when the pulse can be named: TIM-TP in UTC, or in GPS or Galileo
 // time with the leap seconds known. Epochs off the second (5 Hz) name none.

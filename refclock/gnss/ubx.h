@@ -210,8 +210,8 @@ struct NavTimeLs {
   static constexpr std::size_t kLength = 24;
   std::uint32_t itow_ms;
   std::uint8_t version;
-  // 0 the firmware's default: not to be trusted; 1 GPS - GLONASS, 2 GPS, 3 SBAS, 4 BeiDou,
-  // 5 Galileo, 6 aided, 7 configured
+  // 0 the firmware's default, 1 GPS - GLONASS, 2 GPS, 3 SBAS, 4 BeiDou, 5 Galileo, 6 aided,
+  // 7 configured, 255 unknown
   std::uint8_t leap_source;
   std::int8_t leap_s;          // GPS - UTC
   std::uint8_t change_source;  // 0 none, 1 undefined, 2 GPS .. 6 GLONASS

@@ -218,14 +218,29 @@ TEST(GnssReceiver, UbxIsNotTrustedWhenAnythingFails) {
     fault(time);
     EXPECT_FALSE(label_of({good_pvt(), time}).trusted) << &fault - utc_faults.data();
   }
-  ubx::NavTimeLs by_firmware = good_leap();
-  by_firmware.leap_source = 0;
-  EXPECT_FALSE(label_of({good_pvt(), by_firmware}).trusted);
+  for (const int source : {0, 6, 7}) {
+    ubx::NavTimeLs leap = good_leap();
+    leap.leap_source = static_cast<std::uint8_t>(source);
+    EXPECT_FALSE(label_of({good_pvt(), leap}).trusted) << source;
+  }
   EXPECT_FALSE(label_of({good_utc()}).trusted);  // who says that there is a fix?
   EXPECT_TRUE(
       label_of({good_utc(), ubx::NavStatus{415'232'000, 3, true, true, true, 0, 0, 0}}).trusted);
   EXPECT_FALSE(
       label_of({good_utc(), ubx::NavStatus{415'232'000, 3, false, true, true, 0, 0, 0}}).trusted);
+}
+
+// A LEA-M8T says so for as long as it hears GLONASS.
+TEST(GnssReceiver, ALeapSourceUnknownIsGoodForALabelAndNotForANotice) {
+  ubx::NavTimeLs leap = good_leap();
+  leap.leap_source = 255;
+  Listener listener;
+  listener.hear(good_pvt());
+  listener.hear(leap);
+  listener.hear(good_end());
+  EXPECT_TRUE(listener.last<SecondLabel>().trusted);
+  EXPECT_FALSE(listener.last<LeapNotice>().trusted);
+  EXPECT_EQ(listener.last<LeapNotice>().tai_minus_utc_s, 37);
 }
 
 TEST(GnssReceiver, BeforeThereWasConfirmationTimeUtcStandsForIt) {

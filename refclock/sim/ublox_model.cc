@@ -198,7 +198,7 @@ UbloxModel::Octets UbloxModel::epoch(UtcTime second, std::int32_t next_error_ps,
   const Moment moment(second, sky);
   add_navigation(out, moment, sky);
   add_timing(out, moment, next_error_ps, sky);
-  add_health(out, sky);
+  add_health(out, moment, sky);
   add_nmea(out, moment, sky);
   if (sends(0x01, 0x61)) add_frame(out, 0x0161, Payload(4).put(0, moment.itow_ms()).octets());
   return out;
@@ -310,7 +310,7 @@ void UbloxModel::add_timing(Octets& out, const Moment& t, std::int32_t next_erro
   }
 }
 
-void UbloxModel::add_health(Octets& out, const UbloxSky& sky) const {
+void UbloxModel::add_health(Octets& out, const Moment& t, const UbloxSky& sky) const {
   if (sends(0x0a, 0x38)) {
     add_frame(out, 0x0a38,
               Payload(28)
@@ -344,7 +344,9 @@ void UbloxModel::add_health(Octets& out, const UbloxSky& sky) const {
   }
   if (sends(0x01, 0x35)) {
     Payload payload(8 + std::size_t{12} * sky.satellites);
-    payload.put(4, std::uint8_t{1}).put(5, static_cast<std::uint8_t>(sky.satellites));
+    payload.put(0, t.itow_ms())
+        .put(4, std::uint8_t{1})
+        .put(5, static_cast<std::uint8_t>(sky.satellites));
     for (unsigned i = 0; i < sky.satellites; ++i) {
       const std::size_t at = 8 + std::size_t{12} * i;
       payload.put(at, static_cast<std::uint8_t>(i % 2 == 0 ? 0 : 2))
@@ -406,7 +408,7 @@ void UbloxModel::handle(std::uint8_t message_class, std::uint8_t id, Bytes paylo
   bool done = false;
   if (id == 0x8a) done = nine && set_values(payload);
   if (id == 0x8b) done = nine && get_values(payload, out);
-  if (id == 0x01) done = !nine && set_message_rate(payload);
+  if (id == 0x01) done = !nine && message_rate(payload, out);
   if (id == 0x31 || id == 0x3d || id == 0x71 || id == 0x00 || id == 0x08 || id == 0x24 ||
       id == 0x39) {
     done = !nine && set_legacy(id, payload, out);
@@ -455,10 +457,15 @@ bool UbloxModel::get_values(Bytes payload, Octets& out) const {
   return true;
 }
 
-// CFG-MSG: for the current port (3 octets) or for all six (8).
-bool UbloxModel::set_message_rate(Bytes payload) {
-  if (payload.size() != 3 && payload.size() != 8) return false;
+// CFG-MSG: for the current port (3 octets) or for all six (8); asked for with two.
+bool UbloxModel::message_rate(Bytes payload, Octets& out) {
+  if (payload.size() != 2 && payload.size() != 3 && payload.size() != 8) return false;
   const auto message = static_cast<std::uint16_t>(payload[0] << 8 | payload[1]);
+  if (payload.size() == 2) {
+    const std::uint8_t rate = sends(payload[0], payload[1]) ? rates_[message] : std::uint8_t{0};
+    add_frame(out, 0x0601, Payload(8).put(0, payload[0]).put(1, payload[1]).put(3, rate).octets());
+    return true;
+  }
   rates_[message] = payload[payload.size() == 3 ? 2 : 3];  // UART1 is port 1
   return true;
 }

@@ -66,13 +66,13 @@ class UbloxModel {
   void handle(std::uint8_t message_class, std::uint8_t id, Bytes payload, Octets& out);
   bool set_values(Bytes payload);
   bool get_values(Bytes payload, Octets& out) const;
-  bool set_message_rate(Bytes payload);
+  bool message_rate(Bytes payload, Octets& out);
   bool set_legacy(std::uint8_t id, Bytes payload, Octets& out);
   void add_version(Octets& out) const;
   void add_navigation(Octets& out, const Moment& moment, const UbloxSky& sky) const;
   void add_timing(Octets& out, const Moment& moment, std::int32_t next_error_ps,
                   const UbloxSky& sky) const;
-  void add_health(Octets& out, const UbloxSky& sky) const;
+  void add_health(Octets& out, const Moment& moment, const UbloxSky& sky) const;
   void add_nmea(Octets& out, const Moment& moment, const UbloxSky& sky) const;
 
   UbloxGeneration generation_;

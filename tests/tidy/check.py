@@ -30,7 +30,7 @@ REFCLOCK_USERS = {"server/timeballd.cc", "server/daemon.cc", "server/daemon.h"}
 
 # Pure files take time, randomness and bytes as arguments.
 PURE = re.compile(
-    r"^(common/(base|time|crypto|ntp|nts)/|server/(responder|access_policy|rate_limiter|transmit_delay|verdict|settings)[._])"
+    r"^(common/(base|time|crypto|ntp|nts)/|refclock/gnss/|server/(responder|access_policy|rate_limiter|transmit_delay|verdict|settings)[._])"
 )
 IMPURE = {"common/base/log.cc", "common/base/log.h", "common/crypto/entropy.cc", "common/crypto/entropy.h"}
 BANNED = [

@@ -30,7 +30,7 @@ REFCLOCK_USERS = {"server/timeballd.cc", "server/daemon.cc", "server/daemon.h"}
 
 # Pure files take time, randomness and bytes as arguments.
 PURE = re.compile(
-    r"^(common/(base|time|crypto|ntp|nts)/|server/(responder|access_policy|rate_limiter|transmit_delay|verdict|settings)[._])"
+    r"^(common/(base|time|crypto|ntp|nts)/|refclock/(rubidium|sim)/|server/(responder|access_policy|rate_limiter|transmit_delay|verdict|settings)[._])"
 )
 IMPURE = {"common/base/log.cc", "common/base/log.h", "common/crypto/entropy.cc", "common/crypto/entropy.h"}
 BANNED = [
@@ -111,6 +111,7 @@ def self_test():
         "common/crypto/c.cc": "void f() {\n  getrandom(p, 1, 0);\n}\n",
         "server/responder.cc": 'void f() {\n  spdlog::info("x");\n}\n',
         "server/shard.cc": '#include "refclock/refclock.h"\n',
+        "refclock/rubidium/g.cc": "void f() {\n  clock_gettime(0, nullptr);\n}\n",
         "refclock/d.cc": '#include "common/nts/cookie.h"\n',
         "common/time/e.h": "inline void f() {\n  clock_gettime(0, nullptr);\n}\n",
         "bench/ntsload.cc": '#include "server/responder.h"\n',

@@ -1,0 +1,143 @@
+// What differs between the six models: their words, when to say them, and what the answers mean.
+// Each model's .cc holds one Dialect; Poller (poller.h) owns it and is its only user.
+#pragma once
+
+#include <charconv>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "refclock/rubidium/poller.h"
+
+namespace timeball::refclock::rubidium {
+
+struct Request {
+  std::uint8_t tag = 0;  // the dialect's own
+  std::string octets;
+  bool answered = true;  // false: the oscillator says nothing to this one
+};
+
+// A question to ask again and again.
+struct Poll {
+  Request request;
+  Duration period{};
+};
+
+// The head of what has been received.
+struct Split {
+  enum class Kind : std::uint8_t { kIncomplete, kGarbage, kMessage };
+  Kind kind = Kind::kIncomplete;
+  std::size_t length = 0;  // octets of the message, or of the garbage before the next
+};
+
+enum class Meaning : std::uint8_t {
+  kAnswer,      // to the question that is out
+  kRefusal,     // of the question that is out
+  kPart,        // of an answer that goes on, or a message that comes unasked
+  kRestart,     // the oscillator has started anew
+  kUnexpected,  // none of these
+};
+
+struct LineTraits {
+  Duration timeout = std::chrono::seconds(1);      // for an answer
+  Duration pause = std::chrono::milliseconds(50);  // after what has no answer
+  std::size_t longest_message = 256;
+  bool xon_xoff = false;
+  bool speaks_unasked = false;  // a message may be under way when a question goes out
+};
+
+struct Steering {
+  Request request;
+  double applied = 0;
+};
+
+class Dialect {
+ public:
+  virtual ~Dialect() = default;
+  virtual LineTraits traits() const = 0;
+  virtual std::vector<Poll> schedule() const = 0;
+  // The question whose answer cannot be taken for another's.
+  virtual Request fence() const = 0;
+  virtual Split split(Bytes received) const = 0;
+  // Reads a message into the report. `asked` is null when no question is out; `then` goes out next.
+  virtual Meaning read(const Request* asked, std::string_view message, HostTime now, Report& report,
+                       std::vector<Request>& then) = 0;
+  virtual std::optional<Steering> steer(double y) = 0;
+  virtual void lock_pin(bool) {}
+};
+
+std::unique_ptr<Dialect> make_prs10(Wiring wiring);
+
+// What is known of an oscillator between its answers. Makes the conditions.
+class Knowledge {
+ public:
+  // How old a status may be for a condition to be made of it.
+  explicit Knowledge(Duration lasts) : lasts_(lasts) {}
+
+  void status(HostTime now, bool locked, bool disciplined) {
+    condition_.locked = locked;
+    condition_.disciplined = disciplined;
+    status_at_ = now;
+  }
+  void temperature(double celsius) { condition_.temperature_c = celsius; }
+  void pulse_moved(Report& report) {
+    condition_.jumped = true;
+    report.events.push_back({Event::Kind::kPulseMoved, {}});
+  }
+  // Nothing that was known holds; says so at once.
+  void restarted(HostTime now, Report& report) {
+    condition_ = {};
+    condition_.restarted = condition_.jumped = true;
+    report.events.push_back({Event::Kind::kRestarted, {}});
+    status_at_ = now;
+    tell(now, {}, report);
+    status_at_.reset();
+  }
+  // A condition, unless the status is too old to be told.
+  void tell(HostTime now, std::optional<Duration> phase, Report& report) {
+    if (!status_at_ || now - *status_at_ > lasts_) return;
+    condition_.at = now;
+    condition_.phase = phase;
+    report.conditions.push_back(condition_);
+    condition_.restarted = condition_.jumped = false;
+  }
+  bool disciplined() const { return condition_.disciplined; }
+  bool known() const { return status_at_.has_value(); }
+
+ private:
+  Duration lasts_;
+  OscillatorCondition condition_;
+  std::optional<HostTime> status_at_;
+};
+
+// A line up to and with its terminator; garbage when it has octets that are not text, or does not
+// end within `longest`. CR, LF and NUL before a line belong to none.
+Split split_line(Bytes received, char terminator, std::size_t longest);
+
+// The whole text as a number: no blanks, no plus sign, nothing after it.
+template <class T>
+std::optional<T> number(std::string_view text) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+template <class T>
+std::optional<T> number(std::string_view text, int base) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::string_view trimmed(std::string_view text);
+std::vector<std::string_view> fields(std::string_view text, char separator);
+
+// A counter of a second that wraps: the same instant, nearest to zero.
+constexpr Duration nearest_second(std::int64_t ns) {
+  return Duration(ns >= 500'000'000 ? ns - 1'000'000'000 : ns);
+}
+
+}  // namespace timeball::refclock::rubidium

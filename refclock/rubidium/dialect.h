@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "refclock/rubidium/poller.h"
@@ -27,9 +28,14 @@ struct Poll {
 
 // The head of what has been received.
 struct Split {
-  enum class Kind : std::uint8_t { kIncomplete, kGarbage, kMessage };
+  enum class Kind : std::uint8_t {
+    kIncomplete,  // more has to come
+    kFiller,      // nothing, as between lines
+    kGarbage,
+    kMessage,
+  };
   Kind kind = Kind::kIncomplete;
-  std::size_t length = 0;  // octets of the message, or of the garbage before the next
+  std::size_t length = 0;  // of the filler, the garbage, the message
 };
 
 enum class Meaning : std::uint8_t {
@@ -69,6 +75,12 @@ class Dialect {
 };
 
 std::unique_ptr<Dialect> make_prs10(Wiring wiring);
+std::unique_ptr<Dialect> make_sa5x(Wiring wiring);
+std::unique_ptr<Dialect> make_sa22c(Wiring wiring);
+std::unique_ptr<Dialect> make_spectratime(Wiring wiring);
+std::unique_ptr<Dialect> make_mro50(Wiring wiring);
+// `step` is the frequency of one count; 0 when unknown.
+std::unique_ptr<Dialect> make_fe5680a(Wiring wiring, double step);
 
 // What is known of an oscillator between its answers. Makes the conditions.
 class Knowledge {
@@ -112,9 +124,34 @@ class Knowledge {
   std::optional<HostTime> status_at_;
 };
 
-// A line up to and with its terminator; garbage when it has octets that are not text, or does not
-// end within `longest`. CR, LF and NUL before a line belong to none.
-Split split_line(Bytes received, char terminator, std::size_t longest);
+// A frequency word that the host has given: sent again when another is read back.
+class WantedWord {
+ public:
+  void want(std::int64_t word) {
+    wanted_ = word;
+    just_wanted_ = true;
+  }
+  // `command` makes the request for a word.
+  template <class Command>
+  void read_back(std::int64_t found, Report& report, std::vector<Request>& then,
+                 const Command& command) {
+    // An answer that was under way when the word was given is no surprise.
+    const bool surprise = !std::exchange(just_wanted_, false);
+    if (!wanted_ || *wanted_ == found) return;
+    then.push_back(command(*wanted_));
+    if (surprise) report.events.push_back({Event::Kind::kReconfigured, "frequency word"});
+  }
+
+ private:
+  std::optional<std::int64_t> wanted_;
+  bool just_wanted_ = false;
+};
+
+// A line up to and with its CR or LF; garbage when it has octets that are not text, or does not end
+// within `longest`. CR, LF and NUL before a line are filler.
+Split split_line(Bytes received, std::size_t longest);
+// How many octets of such filler there are at the head.
+std::size_t filler(Bytes received);
 
 // The whole text as a number: no blanks, no plus sign, nothing after it.
 template <class T>

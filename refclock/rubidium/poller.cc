@@ -97,11 +97,10 @@ void Poller::read_messages(HostTime now, Report& report) {
       drop_garbage(split.length, report);
       continue;
     }
-    const std::vector<std::uint8_t> message(
-        received_.begin(), received_.begin() + static_cast<std::ptrdiff_t>(split.length));
-    received_.erase(received_.begin(),
-                    received_.begin() + static_cast<std::ptrdiff_t>(split.length));
-    understand(now, message, report);
+    const auto end = received_.begin() + static_cast<std::ptrdiff_t>(split.length);
+    const std::vector<std::uint8_t> message(received_.begin(), end);
+    received_.erase(received_.begin(), end);
+    if (split.kind == Split::Kind::kMessage) understand(now, message, report);
   }
 }
 
@@ -208,26 +207,45 @@ LineSettings line_settings(Model model) {
 }
 
 Result<Poller> make_poller(const Options& options) {
+  const bool self = options.wiring == Wiring::kSelfDisciplined;
   switch (options.model) {
     case Model::kPrs10:
       return Poller(make_prs10(options.wiring));
-    default:
-      break;
+    case Model::kSa5x:
+      return Poller(make_sa5x(options.wiring));
+    case Model::kSa22c:
+      return Poller(make_sa22c(options.wiring));
+    case Model::kSpectratime:
+      return Poller(make_spectratime(options.wiring));
+    case Model::kMro50:
+      if (self) return fail("mro50 has no loop of its own: use host-steered or paper-clock");
+      return Poller(make_mro50(options.wiring));
+    case Model::kFe5680a:
+      if (self) return fail("fe5680a has no loop of its own: use host-steered or paper-clock");
+      if (options.wiring == Wiring::kHostSteered && !(options.fe5680a_step > 0)) {
+        return fail("fe5680a differs between units: measure the frequency of one count and set it");
+      }
+      return Poller(make_fe5680a(options.wiring, options.fe5680a_step));
   }
   return fail("unknown rubidium model");
 }
 
-Split split_line(Bytes received, char terminator, std::size_t longest) {
+std::size_t filler(Bytes received) {
   const auto is_filler = [](std::uint8_t c) { return c == '\r' || c == '\n' || c == 0; };
   const auto first = std::find_if_not(received.begin(), received.end(), is_filler);
-  const auto end = std::find(first, received.end(), static_cast<std::uint8_t>(terminator));
-  const auto is_text = [&](std::uint8_t c) { return (c >= 0x20 && c < 0x7f) || is_filler(c); };
+  return static_cast<std::size_t>(first - received.begin());
+}
+
+Split split_line(Bytes received, std::size_t longest) {
+  const std::size_t blank = filler(received);
+  if (blank > 0) return {Split::Kind::kFiller, blank};
+  const auto is_end = [](std::uint8_t c) { return c == '\r' || c == '\n'; };
+  const auto is_text = [](std::uint8_t c) { return (c >= 0x20 && c < 0x7f) || c == '\t'; };
+  const auto end = std::find_if(received.begin(), received.end(), is_end);
   const auto size = static_cast<std::size_t>(end - received.begin());
-  if (end == received.end()) {
-    const bool hopeless = size > longest;
-    return {hopeless ? Split::Kind::kGarbage : Split::Kind::kIncomplete, hopeless ? size : 0};
-  }
-  const bool text = size <= longest && std::all_of(first, end, is_text);
+  if (size > longest) return {Split::Kind::kGarbage, size};
+  if (end == received.end()) return {};
+  const bool text = std::all_of(received.begin(), end, is_text);
   return {text ? Split::Kind::kMessage : Split::Kind::kGarbage, size + 1};
 }
 

@@ -80,6 +80,7 @@ enum Tag : std::uint8_t {
   kCrystal,
   kSignal,
   kSet,
+  kSetWord,
   kAnalog
 };
 
@@ -100,13 +101,17 @@ constexpr Analog kAnalogs[] = {
 constexpr int kCaseChannel = 10;
 constexpr auto kStatusPeriod = 5s;
 
+Request set_word(std::int64_t word) {
+  return {kSetWord, "SF" + std::to_string(word) + "\r", false};
+}
+
 class Prs10 : public Dialect {
  public:
   explicit Prs10(Wiring wiring) : wiring_(wiring) {}
 
   LineTraits traits() const override { return {.longest_message = 64, .xon_xoff = true}; }
   Request fence() const override { return {kFence, "\rVB0\rID?\r"}; }
-  Split split(Bytes received) const override { return split_line(received, '\r', 64); }
+  Split split(Bytes received) const override { return split_line(received, 64); }
   std::vector<Poll> schedule() const override;
   Meaning read(const Request* asked, std::string_view message, HostTime now, Report& report,
                std::vector<Request>& then) override;
@@ -126,8 +131,7 @@ class Prs10 : public Dialect {
 
   Wiring wiring_;
   Knowledge known_{3 * kStatusPeriod};
-  std::optional<int> wanted_word_;
-  bool just_steered_ = false;
+  WantedWord wanted_;
   bool loop_active_ = false;
   bool restart_told_ = false;  // by the banner; the bit of ST6 is still to come
 };
@@ -231,12 +235,7 @@ Meaning Prs10::read_word(std::string_view answer, Report& report, std::vector<Re
   const auto word = number<int>(answer);
   if (!word || std::abs(*word) > kSteeringLimit) return Meaning::kUnexpected;
   report.steering = *word * kSteeringStep;
-  if (wanted_word_ && *wanted_word_ != *word) {
-    then.push_back({kSet, "SF" + std::to_string(*wanted_word_) + "\r", false});
-    // An answer that was under way when the word was given is no surprise.
-    if (!just_steered_) report.events.push_back({Event::Kind::kReconfigured, then.back().octets});
-  }
-  just_steered_ = false;
+  wanted_.read_back(*word, report, then, set_word);
   return Meaning::kAnswer;
 }
 
@@ -273,10 +272,9 @@ Meaning Prs10::read_analog(const Analog& analog, std::string_view answer, Report
 
 std::optional<Steering> Prs10::steer(double y) {
   if (wiring_ != Wiring::kHostSteered || std::isnan(y)) return std::nullopt;
-  wanted_word_ = steering_word(y);
-  just_steered_ = true;
-  return Steering{{kSet, "SF" + std::to_string(*wanted_word_) + "\r", false},
-                  *wanted_word_ * kSteeringStep};
+  const int word = steering_word(y);
+  wanted_.want(word);
+  return Steering{set_word(word), word * kSteeringStep};
 }
 
 }  // namespace

@@ -6,11 +6,17 @@
 #include "common/time/ntp_timestamp.h"
 
 namespace timeball::refclock::sim {
+namespace {
+
+constexpr std::size_t kFifo = 14;  // octets that a UART gathers before it interrupts
+
+}  // namespace
 
 void RubidiumModel::advance(SimTime now, double free_phase_s) {
   if (!powered_) {
     powered_ = true;
     now_ = now;
+    free_phase_s_ = free_phase_s;
     power_cycle(free_phase_s);
   }
   offset_s_ += added_frequency() * std::chrono::duration<double>(now - now_).count();
@@ -41,7 +47,8 @@ std::vector<std::uint8_t> RubidiumModel::read() {
 
 std::optional<SimTime> RubidiumModel::next() const {
   if (out_.empty()) return std::nullopt;
-  return std::max(out_.front().leaves, stalled_until_);
+  const std::size_t last = std::min<std::size_t>(out_.size(), kFifo) - 1;
+  return std::max(out_[last].leaves, stalled_until_);
 }
 
 double RubidiumModel::phase_s() const {

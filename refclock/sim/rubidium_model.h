@@ -28,7 +28,7 @@ class RubidiumModel {
   void pulse_in();
   void write(Bytes octets);             // by the host
   std::vector<std::uint8_t> read();     // what has left by now
-  std::optional<SimTime> next() const;  // when read() has more; none while the port is silent
+  std::optional<SimTime> next() const;  // when to read(); none while the port is silent
 
   // Of the pulse out, in [-0.5, 0.5): it comes so much before the true second.
   double phase_s() const;

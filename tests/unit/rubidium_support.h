@@ -84,6 +84,7 @@ class Rack {
   std::function<double(sim::SimTime)> free_phase = [](sim::SimTime) { return 0.0; };
 
   OscillatorCondition last;
+  std::optional<Duration> phase;  // the last that was told
   std::vector<OscillatorCondition> conditions;
   std::vector<rubidium::Reading> readings;
   std::vector<rubidium::Event> events;
@@ -102,7 +103,10 @@ class Rack {
     const rubidium::Report report = poller.step(HostTime{now.ns}, arrived);
     if (plugged) model.write(report.write);
     written += text_of(report.write);
-    for (const auto& condition : report.conditions) conditions.push_back(last = condition);
+    for (const auto& condition : report.conditions) {
+      conditions.push_back(last = condition);
+      if (condition.phase) phase = condition.phase;
+    }
     readings.insert(readings.end(), report.readings.begin(), report.readings.end());
     events.insert(events.end(), report.events.begin(), report.events.end());
     if (report.steering) steering = report.steering;

@@ -1,6 +1,7 @@
 #include "refclock/linux/host_clock.h"
 
 #include <chrono>
+#include <utility>
 
 #include "common/time/ntp_timestamp.h"
 
@@ -41,12 +42,10 @@ Duration HostClock::slew_within(Duration d) const {
 
 std::optional<HostClock::Instant> HostClock::convert(KernelTime t) {
   const Pair pair = read_pair();
-  const auto last = std::exchange(last_, pair);
-  if (last) {
-    const Duration moved = (pair.kernel - last->kernel) - (pair.host - last->host);
-    const Duration allowed = slew_within(pair.host - last->host) + pair.error + last->error;
-    if (magnitude(moved) > allowed) return std::nullopt;
-  }
+  const Pair last = std::exchange(last_, pair);
+  const Duration moved = (pair.kernel - last.kernel) - (pair.host - last.host);
+  const Duration allowed = slew_within(pair.host - last.host) + pair.error + last.error;
+  if (magnitude(moved) > allowed) return std::nullopt;
   const Duration age = pair.kernel - t;
   return Instant{pair.host - age, pair.error + slew_within(age)};
 }

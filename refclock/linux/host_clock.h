@@ -20,7 +20,7 @@ class HostClock {
   static constexpr std::int64_t kKernelsMostSlewPpm = 500;
 
   explicit HostClock(SystemCalls calls, std::int64_t most_slew_ppm = kKernelsMostSlewPpm)
-      : calls_(std::move(calls)), most_slew_ppm_(most_slew_ppm) {}
+      : calls_(std::move(calls)), most_slew_ppm_(most_slew_ppm), last_(read_pair()) {}
 
   struct Instant {
     HostTime at;
@@ -28,6 +28,9 @@ class HostClock {
   };
   // Nothing when the clock was stepped since the last conversion, so that t may be from before.
   std::optional<Instant> convert(KernelTime t);
+  // Forgets steps until now: for when there was nothing to convert for a while, which would let a
+  // large step pass for a slew.
+  void refresh() { last_ = read_pair(); }
 
   HostTime now() const { return {read(CLOCK_MONOTONIC_RAW)}; }
 
@@ -44,7 +47,7 @@ class HostClock {
 
   SystemCalls calls_;
   std::int64_t most_slew_ppm_;
-  std::optional<Pair> last_;
+  Pair last_;
 };
 
 }  // namespace timeball::refclock

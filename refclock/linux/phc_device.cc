@@ -111,6 +111,7 @@ PulseReading PhcDevice::fetch(Duration timeout) {
         left > 0ms ? file_.calls().poll_in(file_.get(), static_cast<int>(left.count())) : 0;
     if (ready == 0) {
       ++counts_.timeouts;
+      clock_.refresh();
       return {Outcome::kNone, {}, ETIMEDOUT};
     }
     ptp_extts_event event{};

@@ -130,7 +130,8 @@ PulseReading PpsDevice::fetch(Duration timeout) {
   if (errno == EINTR) return {Outcome::kInterrupted, {}, errno};
   if (errno != ETIMEDOUT && errno != EAGAIN) return {Outcome::kGone, {}, errno};
   ++counts_.timeouts;
-  return {Outcome::kNone, {}, errno};
+  clock_.refresh();
+  return {Outcome::kNone, {}, ETIMEDOUT};
 }
 
 PulseReading PpsDevice::take(const Stamps& stamps) {

@@ -88,7 +88,7 @@ Result<NtpShm> NtpShm::attach(unsigned unit) {
     return fail(name + ": others may write it, and so set this clock: use a unit of mode 0600");
   }
   void* at = ::shmat(id, nullptr, 0);
-  if (at == reinterpret_cast<void*>(-1)) return fail(errno_message(name, "shmat"));
+  if (reinterpret_cast<std::intptr_t>(at) == -1) return fail(errno_message(name, "shmat"));
   return NtpShm(static_cast<NtpShmSegment*>(at));
 }
 

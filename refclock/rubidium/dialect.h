@@ -49,7 +49,6 @@ enum class Meaning : std::uint8_t {
 struct LineTraits {
   Duration timeout = std::chrono::seconds(1);      // for an answer
   Duration pause = std::chrono::milliseconds(50);  // after what has no answer
-  std::size_t longest_message = 256;
   bool xon_xoff = false;
   bool speaks_unasked = false;  // a message may be under way when a question goes out
 };
@@ -62,7 +61,7 @@ struct Steering {
 class Dialect {
  public:
   virtual ~Dialect() = default;
-  virtual LineTraits traits() const = 0;
+  virtual LineTraits traits() const { return {}; }
   virtual std::vector<Poll> schedule() const = 0;
   // The question whose answer cannot be taken for another's.
   virtual Request fence() const = 0;
@@ -115,8 +114,6 @@ class Knowledge {
     report.conditions.push_back(condition_);
     condition_.restarted = condition_.jumped = false;
   }
-  bool disciplined() const { return condition_.disciplined; }
-  bool known() const { return status_at_.has_value(); }
 
  private:
   Duration lasts_;

@@ -57,7 +57,6 @@ class Fe5680a : public Dialect {
  public:
   Fe5680a(Wiring wiring, double step) : wiring_(wiring), step_(step) {}
 
-  LineTraits traits() const override { return {.longest_message = kWordFrame}; }
   // The only question there is: its answer cannot be another's.
   Request fence() const override { return {kWord, octets_of(read_command())}; }
   Split split(Bytes received) const override;

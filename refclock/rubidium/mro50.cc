@@ -65,7 +65,6 @@ class Mro50 : public Dialect {
  public:
   explicit Mro50(Wiring wiring) : wiring_(wiring) {}
 
-  LineTraits traits() const override { return {.longest_message = kLongestMessage}; }
   // No other answer has sixty digits.
   Request fence() const override { return {kFence, "MONITOR1\r"}; }
   Split split(Bytes received) const override;

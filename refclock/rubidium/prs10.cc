@@ -109,7 +109,7 @@ class Prs10 : public Dialect {
  public:
   explicit Prs10(Wiring wiring) : wiring_(wiring) {}
 
-  LineTraits traits() const override { return {.longest_message = 64, .xon_xoff = true}; }
+  LineTraits traits() const override { return {.xon_xoff = true}; }
   Request fence() const override { return {kFence, "\rVB0\rID?\r"}; }
   Split split(Bytes received) const override { return split_line(received, 64); }
   std::vector<Poll> schedule() const override;

@@ -147,7 +147,6 @@ class Sa5x : public Dialect {
  public:
   explicit Sa5x(Wiring wiring) : wiring_(wiring) {}
 
-  LineTraits traits() const override { return {.longest_message = kLongestMessage}; }
   // The backslash ends a command that was half typed.
   Request fence() const override { return {kFence, std::string("\\").append(command("device?"))}; }
   Split split(Bytes received) const override;

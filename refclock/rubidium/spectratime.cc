@@ -107,9 +107,7 @@ class Spectratime : public Dialect {
  public:
   explicit Spectratime(Wiring wiring) : wiring_(wiring) {}
 
-  LineTraits traits() const override {
-    return {.longest_message = kLongestMessage, .speaks_unasked = true};
-  }
+  LineTraits traits() const override { return {.speaks_unasked = true}; }
   Request fence() const override { return {kFence, "\rID\r"}; }
   Split split(Bytes received) const override { return split_line(received, kLongestMessage); }
   std::vector<Poll> schedule() const override {
@@ -193,7 +191,7 @@ void Spectratime::take_status(Status status, HostTime now, Report& report) {
 Meaning Spectratime::read_sentence(std::string_view sentence, HostTime now, Report& report) {
   const auto phase = parse_ptnta(sentence);
   // Its receiver's sentences, and our own unit's others, come unasked and say nothing to us.
-  if (!phase) return Meaning::kPart;
+  if (!phase) return sentence.starts_with("$PTNTA") ? Meaning::kUnexpected : Meaning::kPart;
   take_status(phase->status, now, report);
   const Duration best = phase->fine.value_or(phase->in_after_out);
   report.readings.push_back({"phase_ns", double(best.count())});

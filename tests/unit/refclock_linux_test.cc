@@ -77,6 +77,19 @@ TEST(PpsDevice, AStepOfTheClockRefusesThatPulseOnly) {
   }
 }
 
+TEST(PpsDevice, AStepAfterALongSilenceOrBeforeTheFirstPulseIsSeen) {
+  for (const int silent : {0, 3600}) {
+    FakeKernel kernel;
+    auto device = PpsDevice::open(kernel.calls(), pps0());
+    ASSERT_TRUE(device);
+    for (int i = 0; i < silent; ++i) EXPECT_EQ(device->fetch(1s).outcome, Outcome::kNone);
+    kernel.add_pulses(2, 0);
+    kernel.steps[kernel.edges.front().raw_ns + 1] = 2'000'000;  // between the stamp and its reading
+    EXPECT_EQ(device->fetch(3s).outcome, Outcome::kClockStepped);
+    EXPECT_EQ(device->fetch(3s).outcome, Outcome::kPulse);
+  }
+}
+
 TEST(PpsDevice, ThePulseFromBeforeItWasOpenedIsNotOurs) {
   FakeKernel kernel;
   kernel.pps_mode |= PPS_CAPTUREASSERT;

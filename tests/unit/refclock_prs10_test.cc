@@ -371,6 +371,53 @@ TEST(Prs10Poller, HalfALineIsDroppedBeforeTheNextAnswer) {
   EXPECT_LE(world.rack.poller.counts().timeouts, timeouts + 1);
 }
 
+TEST(Prs10Poller, ALineThatDoesNotEndIsDropped) {
+  Prs10Rack world;
+  world.rack.run(10min);
+  world.model.noise(bytes_of(std::string(5000, '7')));
+  world.rack.run(20s);
+  EXPECT_GT(world.rack.poller.counts().garbage_octets, 4900U);
+  EXPECT_TRUE(world.rack.last.phase || world.rack.last.locked);
+  EXPECT_LT(world.rack.now - SimTime{world.rack.last.at.ns}, 3s);
+}
+
+TEST(Prs10Poller, AtTheWrongRateThereAreOneLossAndOneGarbage) {
+  auto poller = prs10_poller(Wiring::kPaperClock);
+  HostTime now;
+  std::size_t events = 0;
+  for (int i = 0; i < 1000; ++i) {
+    now = now + 100ms;
+    const std::uint8_t octets[] = {0xf8, static_cast<std::uint8_t>(i), 0x00, 0xe0, '\r'};
+    const auto report = poller.step(now, octets);
+    EXPECT_TRUE(report.conditions.empty());
+    events += report.events.size();
+  }
+  EXPECT_EQ(events, 2U);
+}
+
+TEST(Prs10Poller, CallsWithoutOctetsChangeNothing) {
+  auto poller = prs10_poller(Wiring::kPaperClock);
+  std::size_t written = 0;
+  for (int i = 0; i < 10'000; ++i) {  // read() that gives EAGAIN again and again
+    written += poller.step(HostTime{} + i * 50us, {}).write.empty() ? 0 : 1;
+  }
+  EXPECT_EQ(written, 1U);
+}
+
+TEST(Prs10Poller, ARestartWhileItsLoopFollows) {
+  Prs10Rack world(Wiring::kSelfDisciplined);
+  world.rack.run(20min);
+  ASSERT_TRUE(world.rack.last.disciplined);
+  world.rack.forget();
+  world.model.power_cycle(0.4);
+  ASSERT_TRUE(world.rack.run(1s, [&] { return world.rack.last.restarted; }));
+  EXPECT_FALSE(world.rack.last.disciplined);
+  world.rack.forget();
+  ASSERT_TRUE(world.rack.run(15min, [&] { return world.rack.last.disciplined; }));
+  EXPECT_TRUE(world.rack.last.jumped);
+  EXPECT_EQ(world.rack.count(Event::Kind::kRestarted), 0U);
+}
+
 TEST(Prs10Poller, XoffIsObeyed) {
   Prs10Rack world;
   world.rack.run(10min);

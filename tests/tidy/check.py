@@ -30,9 +30,10 @@ REFCLOCK_USERS = {"server/timeballd.cc", "server/daemon.cc", "server/daemon.h"}
 
 # Pure files take time, randomness and bytes as arguments.
 PURE = re.compile(
-    r"^(common/(base|time|crypto|ntp|nts)/|refclock/gnss/|server/(responder|access_policy|rate_limiter|transmit_delay|verdict|settings)[._])"
+    r"^(common/(base|time|crypto|ntp|nts)/|refclock/(gnss|rubidium|sim)/|server/(responder|access_policy|rate_limiter|transmit_delay|verdict|settings)[._])"
 )
-IMPURE = {"common/base/log.cc", "common/base/log.h", "common/crypto/entropy.cc", "common/crypto/entropy.h"}
+IMPURE = {"common/base/log.cc", "common/base/log.h", "common/crypto/entropy.cc", "common/crypto/entropy.h",
+          "refclock/sim/pps_device.cc", "refclock/sim/pps_device.h", "refclock/sim/pps_preload.cc"}
 BANNED = [
     (r"::now\(", "take the time as an argument"),
     (r"\bclock_gettime\b|\bgettimeofday\b|\btime\(nullptr\)|\btime\(NULL\)", "take the time as an argument"),
@@ -111,6 +112,7 @@ def self_test():
         "common/crypto/c.cc": "void f() {\n  getrandom(p, 1, 0);\n}\n",
         "server/responder.cc": 'void f() {\n  spdlog::info("x");\n}\n',
         "server/shard.cc": '#include "refclock/refclock.h"\n',
+        "refclock/rubidium/g.cc": "void f() {\n  clock_gettime(0, nullptr);\n}\n",
         "refclock/d.cc": '#include "common/nts/cookie.h"\n',
         "common/time/e.h": "inline void f() {\n  clock_gettime(0, nullptr);\n}\n",
         "bench/ntsload.cc": '#include "server/responder.h"\n',

@@ -81,37 +81,37 @@ const char* describe(object& /*out*/, const gnss::nmea::Other& /*unused*/) {
 }
 
 const char* describe(object& out, const gnss::nmea::Rmc& m) {
-  Members(out)("time", m.time)("status", m.status)(m.position)("speed_mknots", m.speed_mknots)(
+  Members{out}("time", m.time)("status", m.status)(m.position)("speed_mknots", m.speed_mknots)(
       "course_mdeg", m.course_mdeg)("date_ddmmyy", m.date)("mode", m.mode)("navigation_status",
                                                                            m.navigation_status);
   return "RMC";
 }
 
 const char* describe(object& out, const gnss::nmea::Zda& m) {
-  Members(out)("time", m.time)("date", m.date);
+  Members{out}("time", m.time)("date", m.date);
   return "ZDA";
 }
 
 const char* describe(object& out, const gnss::nmea::Gga& m) {
-  Members(out)("time", m.time)(m.position)("quality", m.quality)("satellites", m.satellites)(
+  Members{out}("time", m.time)(m.position)("quality", m.quality)("satellites", m.satellites)(
       "hdop_centi", m.hdop_centi)("altitude_mm", m.altitude_mm)("geoid_mm", m.geoid_mm);
   return "GGA";
 }
 
 const char* describe(object& out, const gnss::nmea::Gsa& m) {
-  Members(out)("selection", m.selection)("fix", m.fix)("pdop_centi", m.pdop_centi)(
+  Members{out}("selection", m.selection)("fix", m.fix)("pdop_centi", m.pdop_centi)(
       "hdop_centi", m.hdop_centi)("vdop_centi", m.vdop_centi)("system", m.system);
   out["satellites"] = array(m.satellites.begin(), m.satellites.end());
   return "GSA";
 }
 
 const char* describe(object& out, const gnss::nmea::Gsv& m) {
-  Members(out)("messages", m.messages)("number", m.message)("in_view", m.in_view)("signal",
+  Members{out}("messages", m.messages)("number", m.message)("in_view", m.in_view)("signal",
                                                                                   m.signal);
   array satellites;
   for (const auto& satellite : m.satellites) {
     object one;
-    Members(one)("id", satellite.id)("elevation_deg", satellite.elevation_deg)(
+    Members{one}("id", satellite.id)("elevation_deg", satellite.elevation_deg)(
         "azimuth_deg", satellite.azimuth_deg)("cn0_dbhz", satellite.cn0_dbhz);
     satellites.emplace_back(std::move(one));
   }
@@ -120,7 +120,7 @@ const char* describe(object& out, const gnss::nmea::Gsv& m) {
 }
 
 const char* describe(object& out, const gnss::nmea::Gbs& m) {
-  Members(out)("time", m.time)("latitude_error_mm", m.latitude_error_mm)(
+  Members{out}("time", m.time)("latitude_error_mm", m.latitude_error_mm)(
       "longitude_error_mm", m.longitude_error_mm)("altitude_error_mm", m.altitude_error_mm)(
       "failed_satellite", m.failed_satellite)("missed_probability_ppm", m.missed_probability_ppm)(
       "bias_mm", m.bias_mm)("sigma_mm", m.sigma_mm);
@@ -128,19 +128,19 @@ const char* describe(object& out, const gnss::nmea::Gbs& m) {
 }
 
 const char* describe(object& out, const gnss::nmea::Gst& m) {
-  Members(out)("time", m.time)("rms_mm", m.rms_mm)("major_mm", m.major_mm)("minor_mm", m.minor_mm)(
+  Members{out}("time", m.time)("rms_mm", m.rms_mm)("major_mm", m.major_mm)("minor_mm", m.minor_mm)(
       "orientation_mdeg", m.orientation_mdeg)("latitude_sigma_mm", m.latitude_sigma_mm)(
       "longitude_sigma_mm", m.longitude_sigma_mm)("altitude_sigma_mm", m.altitude_sigma_mm);
   return "GST";
 }
 
 const char* describe(object& out, const gnss::nmea::Txt& m) {
-  Members(out)("messages", m.messages)("number", m.message)("kind", m.kind)("text", m.text);
+  Members{out}("messages", m.messages)("number", m.message)("kind", m.kind)("text", m.text);
   return "TXT";
 }
 
 const char* describe(object& out, const gnss::nmea::Pubx04& m) {
-  Members(out)("time", m.time)("date_ddmmyy", m.date)("utc_tow_ms", m.utc_tow_ms)(
+  Members{out}("time", m.time)("date_ddmmyy", m.date)("utc_tow_ms", m.utc_tow_ms)(
       "utc_week", m.utc_week)("leap_s", m.leap_s)("clock_bias_ns", m.clock_bias_ns)(
       "clock_drift_ps_s", m.clock_drift_ps_s)("pulse_granularity_ns", m.pulse_granularity_ns);
   out["leap_is_default"] = m.leap_is_default;
@@ -148,14 +148,14 @@ const char* describe(object& out, const gnss::nmea::Pubx04& m) {
 }
 
 const char* describe(object& out, const gnss::nmea::Ptnta& m) {
-  Members(out)("gps_date", m.date)("gps_time", m.time)("quality", m.quality)(
+  Members{out}("gps_date", m.date)("gps_time", m.time)("quality", m.quality)(
       "reference_minus_output_ns", m.reference_minus_output_ns)("fine_phase_ns", m.fine_phase_ns)(
       "status", m.status)("gps", m.gps)("date_quality", m.date_quality);
   return "PTNTA";
 }
 
 const char* describe(object& out, const gnss::nmea::Ptnts& m) {
-  Members(out)("status", m.status)("frequency", m.frequency)(
+  Members{out}("status", m.status)("frequency", m.frequency)(
       "holdover_frequency", m.holdover_frequency)("constant_mode", m.constant_mode)(
       "time_constant", m.time_constant)("sigma", m.sigma);
   return "PTNTS,B";

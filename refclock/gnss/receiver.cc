@@ -421,7 +421,7 @@ void Receiver::commit(const NmeaEpoch& epoch, Reports& out) {
                                  trust, second->leap_second});
   }
   if (!epoch.rmc && !epoch.gga) return;
-  GnssCondition state = condition(epoch.arrival, usable(epoch));
+  GnssCondition state = condition(epoch.arrival, usable(epoch) && epoch.sound);
   if (epoch.gga) state.satellites_used = epoch.gga->satellites;
   if (!epoch.in_view.empty()) {
     state.satellites_in_view =

@@ -55,7 +55,7 @@ struct SurveyedPosition {
 
 struct ReceiverOptions {
   UtcTime pivot;  // no date is before it: when this program was made
-  std::optional<SurveyedPosition> position;
+  std::optional<SurveyedPosition> position = std::nullopt;
   // After which a plain NMEA receiver is believed to have UTC's offset from the satellites, who
   // send it every 12.5 minutes.
   Duration nmea_settling = std::chrono::seconds(750);

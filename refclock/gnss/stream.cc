@@ -10,6 +10,7 @@ constexpr std::uint8_t kUbxSync2 = 0x62;
 constexpr std::size_t kUbxHeader = 6;
 constexpr std::uint8_t kRtcm3Preamble = 0xd3;
 constexpr std::size_t kRtcm3Header = 3;
+constexpr std::uint8_t kBrace = 0x7b;  // begins a JSON object of gpsd's
 
 bool ends_line(std::uint8_t octet) {
   return octet == '\r' || octet == '\n';
@@ -130,7 +131,7 @@ Stream::Found Stream::look(Bytes rest) const {
     case kRtcm3Preamble:
       return look_rtcm3(rest);
     case '#':
-    case '{':
+    case kBrace:
       return look_comment(rest);
     default:
       return {};

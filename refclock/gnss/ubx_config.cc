@@ -41,12 +41,12 @@ std::uint64_t load(Bytes octets) {
 }  // namespace
 
 Octets frame(std::uint8_t message_class, std::uint8_t id, Bytes payload) {
-  Octets out = {0xb5,
-                0x62,
-                message_class,
-                id,
-                static_cast<std::uint8_t>(payload.size()),
-                static_cast<std::uint8_t>(payload.size() >> 8)};
+  Writer header;
+  header.append(0x62b5, 2);
+  header.append(message_class, 1);
+  header.append(id, 1);
+  header.append(payload.size(), 2);
+  Octets out = header.take();
   out.insert(out.end(), payload.begin(), payload.end());
   std::uint8_t a = 0;
   std::uint8_t b = 0;

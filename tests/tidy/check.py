@@ -114,6 +114,7 @@ def self_test():
         "server/shard.cc": '#include "refclock/refclock.h"\n',
         "refclock/rubidium/g.cc": "void f() {\n  clock_gettime(0, nullptr);\n}\n",
         "refclock/d.cc": '#include "common/nts/cookie.h"\n',
+        "refclock/gnss/d.cc": "void f() {\n  asio::io_context context;\n}\n",
         "common/time/e.h": "inline void f() {\n  clock_gettime(0, nullptr);\n}\n",
         "bench/ntsload.cc": '#include "server/responder.h"\n',
         "server/f.cc": "void f() {\n" + "  g();\n" * 70 + "}\n",

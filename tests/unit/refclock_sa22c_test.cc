@@ -196,6 +196,27 @@ TEST(Sa22cPoller, HostSteeringIsGivenAgainAfterARestart) {
   EXPECT_FALSE(world.rack.last.locked);
 }
 
+TEST(Sa22cPoller, AnotherCommandsEchoIsNoAnswer) {
+  auto poller = *rubidium::make_poller({Model::kSa22c, Wiring::kHostSteered, 0});
+  HostTime now;
+  const auto hear = [&](std::string_view octets) {
+    now = now + 10ms;
+    return poller.step(now, bytes_of(octets));
+  };
+  hear("");
+  EXPECT_EQ(text_of(hear("i\r\ncrystal: 3938700hz\r\nr>").write), "g0\r");
+  poller.steer(20e-12);
+  EXPECT_EQ(text_of(hear("g0\r\r\nr>").write), "f2.0\r");
+  const auto damaged = hear("f1.0\r\r\nr>");  // an octet was changed on the way
+  EXPECT_FALSE(damaged.steering);
+  EXPECT_TRUE(damaged.write.empty());
+  now = now + 3s;
+  EXPECT_EQ(text_of(hear("").write), "i");  // the fence, after which both are given again
+  EXPECT_EQ(text_of(hear("i\r\ncrystal: 3938700hz\r\nr>").write), "g0\r");
+  EXPECT_EQ(text_of(hear("g0\r\r\nr>").write), "f2.0\r");
+  EXPECT_EQ(hear("f2.0\r\r\nr>").steering, 20e-12);
+}
+
 TEST(Sa22cPoller, StallsNoiseAndLostCommands) {
   Sa22cRack world(Wiring::kHostSteered);
   world.rack.run(10min);

@@ -14,7 +14,7 @@ constexpr auto kMissingAlarm = seconds(6);
 constexpr auto kLeapGuard = seconds(4);       // two publications before the change
 constexpr auto kLeapForgotten = seconds(10);  // later, it had passed before we started
 constexpr int kLeapLabels = 5;
-constexpr std::uint32_t kUnsynchronisedId = 0;
+constexpr auto kUnsynchronisedBound = seconds(1);  // at least: what chrony serves, too
 
 constexpr std::int64_t whole_seconds(UtcTime t) {
   return t.ns / kNsPerSecond - (t.ns % kNsPerSecond < 0 ? 1 : 0);
@@ -206,17 +206,28 @@ void Discipline::label_by_sources(HostTime edge) {
   labeler_.label(label, (utc + kNsPerSecond / 2) / kNsPerSecond);
 }
 
+void Discipline::note_temperature(double celsius, HostTime at) {
+  if (temperature_ && at - temperature_since_ <= std::chrono::hours(24)) {
+    temperature_ = hull(*temperature_, {celsius, celsius});
+    return;
+  }
+  temperature_before_ = temperature_;
+  temperature_ = {celsius, celsius};
+  temperature_since_ = at;
+}
+
+// Over the time for which the rubidium's frequency is remembered.
+double Discipline::temperature_range() const {
+  if (!temperature_) return 0;
+  const Interval seen =
+      temperature_before_ ? hull(*temperature_, *temperature_before_) : *temperature_;
+  return seen.hi - seen.lo;
+}
+
 void Discipline::step(const OscillatorCondition& condition) {
   if (!started_) started_ = condition.at;
-  const RubidiumContract& contract = options_.contract.rubidium;
-  if (condition.temperature_c) {
-    const double t = *condition.temperature_c;
-    const bool fresh = !temperature_ || condition.at - temperature_since_ > std::chrono::hours(24);
-    if (fresh) temperature_since_ = condition.at;
-    temperature_ = fresh ? Interval{t, t} : hull(*temperature_, {t, t});
-  }
-  const bool mild =
-      !temperature_ || temperature_->hi - temperature_->lo <= contract.temperature_range_c;
+  if (condition.temperature_c) note_temperature(*condition.temperature_c, condition.at);
+  const bool mild = temperature_range() <= options_.contract.rubidium.temperature_range_c;
   rubidium_heard_ = condition.at;
   rubidium_good_ = condition.locked && !condition.disciplined && mild;
   if (condition.jumped || condition.restarted) seen_.set(Alarm::kRubidiumJumped);
@@ -234,7 +245,7 @@ void Discipline::pass_leap(UtcTime utc) {
     const bool agreed = leaps_.agreed().has_value();
     auto event = agreed ? leaps_.agreed() : leaps_.claimed();
     if (!event && leaps_.unknown()) event = LeapEvent{nearest_leap_date(utc), 0};
-    if (!event || event == passed_ || utc < event->first - kLeapGuard ||
+    if (!event || (passed_ && event->first == passed_->first) || utc < event->first - kLeapGuard ||
         utc > event->first + kLeapForgotten) {
       return;
     }
@@ -248,6 +259,7 @@ void Discipline::pass_leap(UtcTime utc) {
 void Discipline::compare_leap(const SecondLabel& label) {
   const auto number = labeler_.second();
   if (passage_->agreed || !number || !label.trusted || label.leap_second) return;
+  if (threats_.excluded()) return;
   const std::int64_t next = label.names == SecondLabel::Names::kNextPulse ? 1 : 0;
   const std::int64_t if_not = *number + next - leap_s_;
   const std::int64_t change = if_not - whole_seconds(label.second);
@@ -258,7 +270,7 @@ void Discipline::compare_leap(const SecondLabel& label) {
 }
 
 void Discipline::finish_leap(int change) {
-  leaps_.passed(passage_->event);
+  if (change == passage_->event.change) leaps_.passed(passage_->event);
   passed_ = LeapEvent{passage_->event.first, change};
   leap_s_ += change;
   passage_.reset();
@@ -284,8 +296,8 @@ AlarmSet Discipline::current_alarms(HostTime now, std::optional<UtcTime> utc) {
   const bool silent = options_.rubidium && (!rubidium_heard_ || (rubidium_good_ && !pulses));
   set.set(Alarm::kRubidiumSilent, silent);
   set.set(Alarm::kRubidiumUnlocked, degraded() && !silent);
-  const double range = temperature_ ? temperature_->hi - temperature_->lo : 0;
-  set.set(Alarm::kRubidiumTemperature, range > options_.contract.rubidium.temperature_range_c);
+  set.set(Alarm::kRubidiumTemperature,
+          temperature_range() > options_.contract.rubidium.temperature_range_c);
   set.set(Alarm::kLeapUnknown, leaps_.unknown());
   const bool contradiction = utc && leaps_.disagree(*utc);
   if (contradiction || (passage_ && !passage_->agreed)) set.set(Alarm::kLeapDisagreement);
@@ -337,7 +349,7 @@ ClockState Discipline::publish(const ClockPair& pair) {
   state.precision = precision_of(pair.error);
   if (corrected_) state.reference_time = state.as_of - (pair.host - *corrected_);
   if (!served(state_) || passage_) {
-    state.reference_id = kUnsynchronisedId;
+    state.error_bound = std::max<Duration>(state.error_bound, kUnsynchronisedBound);
     return state;
   }
   state.stratum = 1;

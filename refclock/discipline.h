@@ -13,7 +13,7 @@
 //   LOCKED     GNSS in use, bound <= locked_bound                           served at stratum 1
 //   HOLDOVER   after LOCKED: GNSS not in use or just back,
 //              bound <= holdover_limit                                      served at stratum 1
-//   FREERUN    bound > holdover_limit, or time lost
+//   FREERUN    bound > holdover_limit
 //
 //   COLD -> WARMUP -> NUMBERING -> ACQUIRE -> LOCKED <-> HOLDOVER -> FREERUN -> ACQUIRE ...
 //
@@ -173,7 +173,10 @@ class Discipline {
   bool rubidium_good_ = false;
   std::optional<HostTime> rubidium_heard_;  // of its condition
   std::optional<HostTime> rubidium_pulse_;
-  std::optional<Interval> temperature_;  // seen since then, at most a day
+  void note_temperature(double celsius, HostTime at);
+  double temperature_range() const;
+  std::optional<Interval> temperature_;         // seen since then, at most a day
+  std::optional<Interval> temperature_before_;  // and in the day before
   HostTime temperature_since_;
   std::int64_t leap_s_ = 0;  // leap seconds passed since the start
   std::optional<LeapPassage> passage_;

@@ -134,11 +134,12 @@ Estimator::Verdict Estimator::take(double t, Interval utc, bool may_learn) {
   const Verdict verdict = judge(t, utc, phase);
   if (may_learn && verdict == Verdict::kFits) {
     learn(t, utc, phase);
-  } else if (may_learn && verdict == Verdict::kSlope) {
+  } else if (verdict == Verdict::kSlope && !stepped_ && !training_.distrusted()) {
     training_.distrust(t);
     gnss_.forget();
     witness_ = Witness{t, phase, phase};
   }
+  if (verdict == Verdict::kStep) stepped_ = true;
   if (!may_learn && !count_.empty()) cover(t, phase);
   if (!may_learn && verdict == Verdict::kFits && !count_.empty()) trial_.measure(t, phase);
   if (verdict != Verdict::kFits) trial_.forget();
@@ -217,6 +218,7 @@ bool Estimator::readmit(HostTime now, bool forced) {
   trial_.forget();
   witness_.reset();
   gnss_misfits_ = near_misfits_ = 0;
+  stepped_ = false;
   return true;
 }
 

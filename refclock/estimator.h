@@ -104,6 +104,7 @@ class Estimator {
   double near_misfits_ = 0;
   int rubidium_misfits_ = 0;
   double last_learnt_ = 0;
+  bool stepped_ = false;  // GNSS is known to be the one that is wrong
   // While distrusted: UTC over the rubidium's count as GNSS has it.
   struct Witness {
     double t = 0;

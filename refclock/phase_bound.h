@@ -50,10 +50,10 @@ struct PhaseMemory {
   static PhaseMemory host() { return {}; }
   // Of a clock that does not drift.
   static PhaseMemory kernel() { return {1, 32, {1, 5, 24}, 1.1, {}, 0}; }
-  // Anchors every five minutes for three days; windows of 10 min to a day; slopes of 10 min, 1 h, 1
-  // d.
+  // Anchors every five minutes for three days; windows of 10 min to a day; slopes of 1 h, 4 h, a
+  // day.
   static PhaseMemory rubidium() {
-    return {300, 1024, {2, 6, 12, 36, 96, 144, 192, 280}, 16, {2, 12, 288}, 48};
+    return {300, 1024, {2, 6, 12, 36, 96, 144, 192, 280}, 16, {12, 48, 288}, 96};
   }
 };
 

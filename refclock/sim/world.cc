@@ -310,7 +310,7 @@ void World::note(const Action& action) {
 
 void World::check(double fraction) {
   const KernelTime k = kernel(fraction);
-  if (served_.error_bound.count() == 0 || k > served_.void_after) return;
+  if (!discipline_.bound() || k > served_.void_after) return;
   const bool synchronised = served_.synchronised();
   if (in_leap_second()) {
     result_.violations += synchronised;

@@ -142,6 +142,7 @@ TEST_F(DisciplineTest, UnsynchronisedItHasNoStratumNorName) {
   EXPECT_EQ(served.stratum, kMaxStratum);
   EXPECT_EQ(served.leap, LeapIndicator::kUnknown);
   EXPECT_EQ(served.reference_id, 0U);
+  EXPECT_EQ(served.root_dispersion(served.as_of), 1s);
 }
 
 TEST_F(DisciplineTest, HoldoverKeepsNameAndTimeOfTheLastCorrection) {

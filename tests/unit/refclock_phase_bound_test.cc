@@ -168,7 +168,7 @@ TEST(PhaseBound, SlopesOfTheRubidiumAndOfASpooferDiffer) {
     ASSERT_TRUE(bound.measure(t, Interval::around(x + random.within(100), 100)));
   }
   EXPECT_TRUE(bound.slopes_agree());
-  for (; bound.slopes_agree() && t < 86400 + 7200; t += 10, x += 1.0 + 2.0) {
+  for (; bound.slopes_agree() && t < 86400 + 7200; t += 10, x += 1.0 + 0.7) {
     (void)bound.measure(t, Interval::around(x + random.within(100), 100));
   }
   EXPECT_FALSE(bound.slopes_agree());

@@ -139,6 +139,8 @@ class Discipline {
   double source_seconds(HostTime t) const;
   void label_by_sources(HostTime edge);
   void ask_sources(HostTime now);
+  void note_temperature(double celsius, HostTime at);
+  double temperature_range() const;
   void compare_leap(const SecondLabel& label);
   void pass_leap(UtcTime utc);
   void finish_leap(int change);
@@ -173,8 +175,6 @@ class Discipline {
   bool rubidium_good_ = false;
   std::optional<HostTime> rubidium_heard_;  // of its condition
   std::optional<HostTime> rubidium_pulse_;
-  void note_temperature(double celsius, HostTime at);
-  double temperature_range() const;
   std::optional<Interval> temperature_;         // seen since then, at most a day
   std::optional<Interval> temperature_before_;  // and in the day before
   HostTime temperature_since_;

@@ -14,7 +14,7 @@
 
 namespace timeball::refclock {
 
-struct TimeSample {
+struct ExternalSample {
   KernelTime at;       // CLOCK_REALTIME, when the sample was taken
   Duration offset{};   // true time - `at`
   bool pulse = false;  // the offset is of a second's beginning only: which second is not said
@@ -47,7 +47,7 @@ struct ShmReading {
     kBad,    // no times
   };
   Outcome outcome = Outcome::kNone;
-  TimeSample sample;
+  ExternalSample sample;
 };
 // Takes the sample out of the segment, if one is there.
 ShmReading read_ntp_shm(NtpShmSegment& segment);
@@ -68,6 +68,6 @@ class NtpShm {
 
 // One datagram of chrony's SOCK, as 64-bit Linux lays it out; nothing when it is none.
 inline constexpr std::size_t kSockDatagramLength = 40;
-std::optional<TimeSample> parse_sock_datagram(Bytes datagram);
+std::optional<ExternalSample> parse_sock_datagram(Bytes datagram);
 
 }  // namespace timeball::refclock

@@ -1,4 +1,4 @@
-#include "refclock/linux/time_sample.h"
+#include "refclock/linux/external_sample.h"
 
 #include <sys/ipc.h>
 #include <sys/shm.h>
@@ -98,7 +98,7 @@ NtpShm::~NtpShm() {
   if (segment_ != nullptr) ::shmdt(segment_);
 }
 
-std::optional<TimeSample> parse_sock_datagram(Bytes datagram) {
+std::optional<ExternalSample> parse_sock_datagram(Bytes datagram) {
   if (datagram.size() != kSockDatagramLength) return std::nullopt;
   if (native<std::int32_t>(datagram, kSockMagicAt) != kSockMagic) return std::nullopt;
   const auto s = native<std::int64_t>(datagram, kSockSeconds);
@@ -108,11 +108,11 @@ std::optional<TimeSample> parse_sock_datagram(Bytes datagram) {
   const bool pulse = native<std::int32_t>(datagram, kSockPulse) != 0;
   if (s < 0 || s > kMostSeconds || us < 0 || us >= 1'000'000 || !leap) return std::nullopt;
   if (!(std::fabs(offset_s) < (pulse ? 1 : kMostOffsetS))) return std::nullopt;
-  return TimeSample{{s * kNsPerSecond + us * 1000},
-                    Duration(std::llround(offset_s * 1e9)),
-                    pulse,
-                    *leap,
-                    std::nullopt};
+  return ExternalSample{{s * kNsPerSecond + us * 1000},
+                        Duration(std::llround(offset_s * 1e9)),
+                        pulse,
+                        *leap,
+                        std::nullopt};
 }
 
 }  // namespace timeball::refclock

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <cstring>
 
-#include "refclock/linux/time_sample.h"
+#include "refclock/linux/external_sample.h"
 #include "tests/fuzz/property.h"
 
 using namespace timeball;
@@ -12,7 +12,7 @@ using namespace timeball::refclock;
 
 namespace {
 
-void check(const TimeSample& sample) {
+void check(const ExternalSample& sample) {
   require(sample.at.ns >= 0);
   require(sample.leap <= LeapIndicator::kUnknown);
   if (sample.pulse) require(sample.offset <= std::chrono::seconds(1));

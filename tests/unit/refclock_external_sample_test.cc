@@ -9,7 +9,7 @@
 #include <limits>
 
 #include "common/time/ntp_timestamp.h"
-#include "refclock/linux/time_sample.h"
+#include "refclock/linux/external_sample.h"
 
 namespace timeball::refclock {
 namespace {
@@ -108,7 +108,7 @@ struct Datagram {
 };
 static_assert(sizeof(Datagram) == kSockDatagramLength);
 
-std::optional<TimeSample> parse(const Datagram& datagram) {
+std::optional<ExternalSample> parse(const Datagram& datagram) {
   std::array<std::uint8_t, sizeof(Datagram)> octets{};
   std::memcpy(octets.data(), &datagram, sizeof datagram);
   return parse_sock_datagram(octets);

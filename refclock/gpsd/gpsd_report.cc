@@ -115,7 +115,8 @@ std::optional<GpsdTime> parse_gpsd_time(std::string_view text) {
   const year_month_day date(year(part(0, 4)), month(static_cast<unsigned>(part(5, 2))),
                             day(static_cast<unsigned>(part(8, 2))));
   const int second = part(17, 2);
-  if (!date.ok() || date.year() > year(2200) || part(11, 2) > 23 || part(14, 2) > 59 || second > 60)
+  if (!date.ok() || date.year() < year(1970) || date.year() > year(2200) || part(11, 2) > 23 ||
+      part(14, 2) > 59 || second > 60)
     return std::nullopt;
   std::int64_t fraction_ns = 0;
   std::string_view rest = text.substr(kShape.size(), text.size() - kShape.size() - 1);

@@ -1,4 +1,5 @@
-// The only place in refclock/ that reads the host's own time scale. Any thread.
+// The host's own time scale, for what arrives over a line or a socket. What the kernel stamps goes
+// through linux/host_clock.h. Any thread.
 #pragma once
 
 #include <ctime>

@@ -22,12 +22,7 @@ rubidium::Poller prs10_poller(Wiring wiring) {
 }
 
 // A PRS10 that is warm when the poller comes.
-struct Prs10Rack {
-  explicit Prs10Rack(Wiring wiring = Wiring::kPaperClock, Prs10Model::Options options = {})
-      : model(options), rack(prs10_poller(wiring), model) {}
-  Prs10Model model;
-  Rack rack;
-};
+using Prs10Rack = DeviceRack<Prs10Model, Model::kPrs10>;
 
 TEST(Prs10Words, StatusOfAColdUnitAndOfALockedOne) {
   const auto cold = rubidium::prs10::parse_status("16,3,21,1,2,129");

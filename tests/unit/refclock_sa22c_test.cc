@@ -18,12 +18,7 @@ using sim::Sa22cModel;
 using sim::SimTime;
 namespace sa22c = rubidium::sa22c;
 
-struct Sa22cRack {
-  explicit Sa22cRack(Wiring wiring = Wiring::kPaperClock, Sa22cModel::Options options = {})
-      : model(options), rack(*rubidium::make_poller({Model::kSa22c, wiring, 0}), model) {}
-  Sa22cModel model;
-  Rack rack;
-};
+using Sa22cRack = DeviceRack<Sa22cModel, Model::kSa22c>;
 
 constexpr double kTickNs = 1e9 / 60e6;
 

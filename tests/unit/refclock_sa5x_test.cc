@@ -18,12 +18,7 @@ using sim::Sa5xModel;
 using sim::SimTime;
 namespace sa5x = rubidium::sa5x;
 
-struct Sa5xRack {
-  explicit Sa5xRack(Wiring wiring = Wiring::kPaperClock, Sa5xModel::Options options = {})
-      : model(options), rack(*rubidium::make_poller({Model::kSa5x, wiring, 0}), model) {}
-  Sa5xModel model;
-  Rack rack;
-};
+using Sa5xRack = DeviceRack<Sa5xModel, Model::kSa5x>;
 
 std::size_t phases(const Rack& rack) {
   return static_cast<std::size_t>(std::count_if(rack.conditions.begin(), rack.conditions.end(),

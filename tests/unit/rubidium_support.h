@@ -115,4 +115,14 @@ class Rack {
   sim::SimTime next_pulse_{kNsPerSecond};
 };
 
+// A simulated oscillator and its poller.
+template <class Device, rubidium::Model kModel>
+struct DeviceRack {
+  explicit DeviceRack(rubidium::Wiring wiring = rubidium::Wiring::kPaperClock,
+                      typename Device::Options options = {})
+      : model(options), rack(*rubidium::make_poller({kModel, wiring, 0}), model) {}
+  Device model;
+  Rack rack;
+};
+
 }  // namespace timeball::refclock

@@ -111,10 +111,10 @@ struct alignas(64) Shard::Impl {
       const auto part = batch.subspan(first, std::min(kGroup, batch.size() - first));
       stamp(listener, part);
       responder.seal(part, first);
+      count(part, verdicts.subspan(first, part.size()));  // before anybody can have the reply
       listener.batch->send(part);
       learn(listener);
     }
-    count(batch, verdicts);
   }
 
   // T3 is when each reply is expected to leave.
@@ -148,15 +148,15 @@ struct alignas(64) Shard::Impl {
     }
   }
 
-  void count(std::span<const net::Datagram> batch, std::span<const Verdict> verdicts) {
+  void count(std::span<const net::Datagram> part, std::span<const Verdict> verdicts) {
     std::uint64_t received = 0;
     std::uint64_t sent = 0;
     std::uint64_t unstamped = 0;
-    for (std::size_t i = 0; i < batch.size(); ++i) {
+    for (std::size_t i = 0; i < part.size(); ++i) {
       counters.verdicts[static_cast<std::size_t>(verdicts[i])].add();
-      received += batch[i].request.size();
-      sent += batch[i].reply_length;
-      unstamped += batch[i].kernel_timestamp ? 0 : 1;
+      received += part[i].request.size();
+      sent += part[i].reply_length;
+      unstamped += part[i].kernel_timestamp ? 0 : 1;
     }
     counters.octets_received.add(received);
     counters.octets_sent.add(sent);

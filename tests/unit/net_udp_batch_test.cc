@@ -4,6 +4,7 @@
 
 #include "common/net/transmit_times.h"
 #include "common/net/udp_message.h"
+#include "tests/unit/kernel_timestamps.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -198,6 +199,7 @@ TEST_P(UdpBatchTest, NothingWaitingIsAnEmptyBatch) {
 }
 
 TEST_P(UdpBatchTest, ReceiveTimeIsTheKernels) {
+  ASSERT_TRUE(await_kernel_timestamps());
   Server server = serve("127.0.0.1");
   const Client client(at("127.0.0.1"));
   client.send(server.local, "x");
@@ -730,6 +732,7 @@ void fill(Datagram& d, const Endpoint& peer, std::string_view text) {
 }
 
 TEST_P(UdpBatchTest, AClientComposesAndIsAnswered) {
+  ASSERT_TRUE(await_kernel_timestamps());
   for (const char* address : {"127.0.0.1", "::1"}) {
     Server server = serve(address);
     const auto client = client_batch(server.local.family());

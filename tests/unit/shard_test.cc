@@ -18,6 +18,7 @@
 #include "common/nts/client.h"
 #include "common/nts/cookie.h"
 #include "server/clocks.h"
+#include "tests/unit/kernel_timestamps.h"
 
 namespace timeball::server {
 namespace {
@@ -106,6 +107,7 @@ class ShardTest : public testing::TestWithParam<net::IoBackend> {
 };
 
 TEST_P(ShardTest, AnswersBothFamiliesAndCounts) {
+  ASSERT_TRUE(await_kernel_timestamps());
   Shard shard(options_, publications());
   shard.start();
   for (const net::Endpoint& endpoint : options_.listen) {

@@ -7,7 +7,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <variant>
 
 #include "common/time/clock_state.h"
 #include "common/time/time_scales.h"
@@ -96,5 +98,10 @@ struct OscillatorCondition {
   std::optional<Duration> phase;  // its own counter: pulse in after pulse out
   std::optional<double> temperature_c;
 };
+
+// Anything that a driver reports, and to whom.
+using Observation = std::variant<Pulse, SecondLabel, QuantisationError, TimeSample, GnssCondition,
+                                 LeapNotice, OscillatorCondition>;
+using Observe = std::function<void(const Observation& observation)>;
 
 }  // namespace timeball::refclock

@@ -1,9 +1,7 @@
 // The one header of refclock/ that the daemon sees: reference clocks in, a published ClockState
-// out.
-//
-// Today's only driver is `system`: what the kernel says of its own synchronisation (ntp_adjtime(2)
-// with modes 0: read only, no rights needed). Root dispersion is the kernel's maxerror plus its
-// growth.
+// out. Either a rack's (rack.h), or SystemClock: what the kernel says of its own synchronisation
+// (ntp_adjtime(2) with modes 0: read only, no rights needed), whose root dispersion is the kernel's
+// maxerror plus its growth.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +9,7 @@
 
 #include "common/base/seqlock.h"
 #include "common/time/clock_state.h"
+#include "refclock/rack.h"
 
 namespace timeball::refclock {
 

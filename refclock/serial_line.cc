@@ -110,7 +110,7 @@ struct SerialLine::Impl : std::enable_shared_from_this<Impl> {
       return false;
     }
     ioctl(port.native_handle(), TIOCEXCL);
-    counters.opened.add();
+    ++counts.opened;
     spdlog::info("{}: open, {} Bd", options.device, options.baud);
     told.clear();
     lost = false;
@@ -125,7 +125,7 @@ struct SerialLine::Impl : std::enable_shared_from_this<Impl> {
         error_code ignored;
         port.close(ignored);
       } else {
-        counters.open_failures.add();
+        ++counts.open_failures;
       }
       if (stopped) co_return;
       pause.expires_after(kRetry);
@@ -139,11 +139,11 @@ struct SerialLine::Impl : std::enable_shared_from_this<Impl> {
       if (stopped) co_return;
       if (error) {
         lost = true;
-        counters.lost.add();
+        ++counts.lost;
         trouble("lost: " + error.message());
         co_return;
       }
-      counters.octets_received.add(size);
+      counts.octets_received += size;
       calls.received(Bytes(arrived).first(size), host_now());
     }
   }
@@ -158,7 +158,7 @@ struct SerialLine::Impl : std::enable_shared_from_this<Impl> {
       if (holder.empty()) {
         spdlog::info("{}: {} has left it", options.device, intruder);
       } else {
-        counters.intruders.add();
+        ++counts.intruders;
         spdlog::warn("{}: {} has opened it too: octets will be missing; end it, or this",
                      options.device, holder);
       }
@@ -179,7 +179,7 @@ struct SerialLine::Impl : std::enable_shared_from_this<Impl> {
   asio::serial_port port;
   asio::steady_timer pause;
   asio::steady_timer look;
-  SerialCounters counters;
+  SerialCounts counts;
   bool stopped = false;
   bool lost = false;     // was open, and went
   std::string told;      // the trouble that the log has
@@ -203,7 +203,7 @@ bool SerialLine::send(Bytes octets) {
   const ssize_t sent =
       is_open() ? write(impl_->port.native_handle(), octets.data(), octets.size()) : -1;
   const bool all = sent == static_cast<ssize_t>(octets.size());
-  (all ? impl_->counters.octets_sent : impl_->counters.octets_unsent).add(octets.size());
+  (all ? impl_->counts.octets_sent : impl_->counts.octets_unsent) += octets.size();
   return all;
 }
 
@@ -216,8 +216,8 @@ bool SerialLine::is_open() const {
   return impl_->port.is_open();
 }
 
-const SerialCounters& SerialLine::counters() const {
-  return impl_->counters;
+const SerialCounts& SerialLine::counts() const {
+  return impl_->counts;
 }
 
 }  // namespace timeball::refclock

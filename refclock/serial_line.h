@@ -14,7 +14,6 @@
 #include <string>
 
 #include "common/base/bytes.h"
-#include "common/base/counter.h"
 #include "refclock/observations.h"
 
 namespace boost::asio {
@@ -28,15 +27,15 @@ struct SerialOptions {
   unsigned baud = 9600;
 };
 
-// Anybody may read.
-struct SerialCounters {
-  Counter octets_received;
-  Counter octets_sent;
-  Counter octets_unsent;  // the device takes no more, or is not there
-  Counter opened;
-  Counter open_failures;
-  Counter lost;       // was open, and went
-  Counter intruders;  // other processes that opened it
+// Totals since the start.
+struct SerialCounts {
+  std::uint64_t octets_received = 0;
+  std::uint64_t octets_sent = 0;
+  std::uint64_t octets_unsent = 0;  // the device takes no more, or is not there
+  std::uint64_t opened = 0;
+  std::uint64_t open_failures = 0;
+  std::uint64_t lost = 0;       // was open, and went
+  std::uint64_t intruders = 0;  // other processes that opened it
 };
 
 class SerialLine {
@@ -57,7 +56,7 @@ class SerialLine {
   // For the next octets, and after each opening. Only rates that the kernel has a name for.
   void set_baud(unsigned baud);
   bool is_open() const;
-  const SerialCounters& counters() const;
+  const SerialCounts& counts() const;
 
  private:
   struct Impl;

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -84,14 +85,57 @@ struct RateLimitConfig {
   bool operator==(const RateLimitConfig&) const = default;
 };
 
+enum class RefclockDriver : std::uint8_t {
+  kSystem,
+  kGnss,
+  kGpsd,
+  kPps,
+  kPhc,
+  kRubidium,
+  kShm,
+  kSock
+};
+
+// WGS 84.
+struct Position {
+  double latitude_deg = 0;
+  double longitude_deg = 0;
+  double height_m = 0;  // above the ellipsoid
+
+  bool operator==(const Position&) const = default;
+};
+
 struct RefclockConfig {
-  std::string driver;
+  RefclockDriver driver = RefclockDriver::kSystem;
   bool trust = false;    // serve the kernel's clock even when it says it is not synchronised
   unsigned stratum = 0;  // the kernel does not tell its own
-  std::chrono::nanoseconds
-      error_bound{};  // with trust: how wrong that clock may be, as the operator says
+  std::chrono::nanoseconds error_bound{};  // how wrong that time may be, as the operator says
+  std::string device;
+  unsigned baud = 0;                 // 0: found by trying, the oscillator's own
+  bool configure = true;             // set a u-blox receiver up
+  std::optional<Position> position;  // of the antenna; nothing: the receiver surveys it
+  std::chrono::nanoseconds cable_delay{};
+  std::chrono::nanoseconds settling{};  // until plain NMEA is believed
+  std::vector<net::Endpoint> gpsd;      // one
+  std::string pulse;                    // whose it is: "gnss" or "rubidium"
+  bool clear_edge = false;              // the pulse begins with the clear edge
+  std::chrono::nanoseconds latency{};   // stamps come late by at most this
+  unsigned channel = 0;                 // of a PTP clock
+  int pin = -1;                         // of a PTP clock; -1: it has none to set
+  std::string model;                    // of oscillator
+  unsigned unit = 0;                    // of shared memory
 
   bool operator==(const RefclockConfig&) const = default;
+};
+
+// What is made of the reference clocks' hardware.
+struct ClockConfig {
+  std::chrono::nanoseconds locked_bound{};    // 0: what the hardware allows
+  std::chrono::nanoseconds holdover_limit{};  // served until the error bound exceeds it
+  std::string reference_id;
+  std::string leap_file;  // leap-seconds.list; empty: none
+
+  bool operator==(const ClockConfig&) const = default;
 };
 
 struct AdminConfig {
@@ -115,6 +159,7 @@ struct Config {
   AccessConfig access;
   RateLimitConfig rate_limit;
   std::vector<RefclockConfig> refclocks;
+  ClockConfig clock;
   AdminConfig admin;
   LogConfig log;
 

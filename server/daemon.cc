@@ -23,6 +23,7 @@
 #include "server/ke_service.h"
 #include "server/master_key_store.h"
 #include "server/metrics.h"
+#include "server/refclock_options.h"
 #include "server/settings.h"
 #include "server/shard.h"
 #include "server/tls_context.h"
@@ -74,10 +75,20 @@ RateLimits rate_limits(const RateLimitConfig& config) {
   return limits;
 }
 
-refclock::SystemClockOptions system_clock(const std::vector<RefclockConfig>& refclocks) {
-  const RefclockConfig& config = refclocks.at(0);
-  return {.trust = config.trust, .stratum = config.stratum, .error_bound = config.error_bound};
-}
+// One of the two.
+struct ReferenceClock {
+  explicit ReferenceClock(const Config& config) {
+    if (has_rack(config)) {
+      rack = std::make_unique<refclock::Rack>(rack_options(config));
+    } else {
+      kernel = std::make_unique<refclock::SystemClock>(system_clock_options(config));
+    }
+  }
+  const Seqlock<ClockState>& state() const { return rack ? rack->state() : kernel->state(); }
+
+  std::unique_ptr<refclock::SystemClock> kernel;
+  std::unique_ptr<refclock::Rack> rack;
+};
 
 KeSample ke_sample(const KeService& service) {
   KeSample sample;
@@ -97,7 +108,7 @@ struct Daemon::Impl {
         config_path(std::move(path)),
         key_store(or_throw(MasterKeyStore::open(config.keys, &crypto::read_entropy,
                                                 read_monotonic_time(), read_kernel_time()))),
-        clock(system_clock(config.refclocks)),
+        clock(config),
         access(std::make_shared<const AccessPolicy>(config.access.allow, config.access.deny)) {
     make_shards();
     if (config.nts_ke.enabled) make_ke_service();
@@ -158,6 +169,7 @@ struct Daemon::Impl {
     };
     sources.keys = [this] { return KeysSample{key_store->status(), read_monotonic_time()}; };
     sources.clock = [this] { return ClockSample{clock.state().load(), read_kernel_time()}; };
+    if (clock.rack) sources.rack = [this] { return clock.rack->status(); };
     if (!ke_service) return sources;
     sources.certificate = [this] { return CertificateSample{tls->current()->not_after_s()}; };
     sources.nts_ke = [this] { return ke_sample(*ke_service); };
@@ -236,6 +248,7 @@ struct Daemon::Impl {
     if (ke_service) spdlog::info("NTS-KE on {}", list(config.nts_ke.listen));
     spdlog::info("AEAD by {}", crypto::choose(config.crypto.implementation).name);
     if (admin) spdlog::info("metrics on http://{}/metrics", admin->local().to_string());
+    if (clock.rack) return spdlog::info("time: from {} reference clocks", config.refclocks.size());
     const ClockState now = clock.state().load();
     if (!now.synchronised()) {
       spdlog::warn(
@@ -260,7 +273,7 @@ struct Daemon::Impl {
   Config config;
   std::string config_path;
   std::unique_ptr<MasterKeyStore> key_store;
-  refclock::SystemClock clock;
+  ReferenceClock clock;
   Published<AccessPolicy> access;
   std::unique_ptr<Published<TlsContext>> tls;
   std::vector<std::unique_ptr<Shard>> shards;

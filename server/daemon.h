@@ -3,7 +3,8 @@
 //   main thread   control: signals, key rotation, /metrics and /healthz (one Asio context)
 //   shards        NTP, one thread each
 //   KeService     NTS-KE, its own threads
-//   SystemClock   polls the kernel's view of its own synchronisation
+//   SystemClock   polls the kernel's view of its own synchronisation, or
+//   Rack          the reference clocks' thread, and one for each pulse
 #pragma once
 
 #include <memory>

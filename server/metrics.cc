@@ -1,65 +1,13 @@
 #include "server/metrics.h"
 
 #include <prometheus/collectable.h>
-#include <prometheus/metric_family.h>
 
-#include <limits>
-#include <optional>
-#include <string_view>
 #include <utility>
+
+#include "server/metrics_table.h"
 
 namespace timeball::server {
 namespace {
-
-using prometheus::ClientMetric;
-using prometheus::MetricType;
-using Series = std::vector<ClientMetric>;
-
-// One scrape.
-struct Snapshot {
-  std::vector<const ShardCounters*> shards;
-  std::optional<KeSample> nts_ke;
-  std::optional<KeysSample> keys;
-  std::optional<CertificateSample> certificate;
-  std::optional<ClockSample> clock;
-};
-
-struct Metric {
-  std::string_view name;
-  MetricType type;
-  std::string_view labels;
-  std::string_view help;
-  // Adds nothing when the snapshot has no source for it.
-  void (*fill)(const Snapshot& snapshot, Series& series);
-};
-
-double seconds(std::chrono::nanoseconds duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
-// For all types but histograms: the serializer prints the member that the family's type names.
-void add(Series& series, double value, std::vector<ClientMetric::Label> labels = {}) {
-  ClientMetric metric;
-  metric.label = std::move(labels);
-  metric.counter.value = value;
-  metric.gauge.value = value;
-  series.push_back(std::move(metric));
-}
-
-// One more count than bounds; the last bucket has none.
-template <class Bounds, class Counts>
-void add_histogram(Series& series, const Bounds& bounds, const Counts& counts,
-                   std::chrono::nanoseconds sum) {
-  ClientMetric metric;
-  for (std::size_t i = 0; i < counts.size(); ++i) {
-    metric.histogram.sample_count += counts[i];
-    const double bound = i < bounds.size() ? seconds(std::chrono::nanoseconds(bounds[i]))
-                                           : std::numeric_limits<double>::infinity();
-    metric.histogram.bucket.push_back({metric.histogram.sample_count, bound});
-  }
-  metric.histogram.sample_sum = seconds(sum);
-  series.push_back(std::move(metric));
-}
 
 // ---- Shards.
 
@@ -124,13 +72,6 @@ void ke_handshakes(const Snapshot& snapshot, Series& series) {
   add_histogram(series, times.kBounds, times.counts, times.sum);
 }
 
-// ---- One value of a sample that may be missing.
-
-template <auto Snapshot::*sample, auto value>
-void one(const Snapshot& snapshot, Series& series) {
-  if (snapshot.*sample) add(series, static_cast<double>(value(*(snapshot.*sample))));
-}
-
 template <auto value>
 constexpr auto kNtsKe = &one<&Snapshot::nts_ke, value>;
 template <auto value>
@@ -143,10 +84,6 @@ constexpr auto kClock = &one<&Snapshot::clock, value>;
 void build_info(const Snapshot&, Series& series) {
   add(series, 1, {{"version", TIMEBALL_VERSION}});
 }
-
-constexpr auto kCounter = MetricType::Counter;
-constexpr auto kGauge = MetricType::Gauge;
-constexpr auto kHistogram = MetricType::Histogram;
 
 constexpr Metric kMetrics[] = {
     {"timeball_build_info", kGauge, "version", "Always 1; the label tells the version",
@@ -221,12 +158,22 @@ constexpr Metric kMetrics[] = {
      kClock<[](const ClockSample& s) { return seconds(s.state.root_dispersion(s.now)); }>},
     {"timeball_clock_root_delay_seconds", kGauge, "", "Root delay served",
      kClock<[](const ClockSample& s) { return seconds(s.state.root_delay); }>},
+    {"timeball_clock_reference_age_seconds", kGauge, "",
+     "Time since a reference clock last corrected the time served",
+     kClock<[](const ClockSample& s) { return seconds(s.now - s.state.reference_time); }>},
     {"timeball_clock_error_bound_seconds", kGauge, "",
      "How wrong the time served may be: root dispersion and half of root delay",
      kClock<[](const ClockSample& s) {
        return seconds(s.state.root_dispersion(s.now) + s.state.root_delay / 2);
      }>},
 };
+
+std::vector<Metric> all_metrics() {
+  std::vector<Metric> all(std::begin(kMetrics), std::end(kMetrics));
+  const std::vector<Metric> rack = rack_metrics();
+  all.insert(all.end(), rack.begin(), rack.end());
+  return all;
+}
 
 class Collector final : public prometheus::Collectable {
  public:
@@ -235,7 +182,7 @@ class Collector final : public prometheus::Collectable {
   std::vector<prometheus::MetricFamily> Collect() const override {
     const Snapshot snapshot = take();
     std::vector<prometheus::MetricFamily> families;
-    for (const Metric& metric : kMetrics) {
+    for (const Metric& metric : all_metrics()) {
       prometheus::MetricFamily family{
           std::string(metric.name), std::string(metric.help), metric.type, {}};
       metric.fill(snapshot, family.metric);
@@ -252,6 +199,7 @@ class Collector final : public prometheus::Collectable {
     if (sources_.keys) snapshot.keys = sources_.keys();
     if (sources_.certificate) snapshot.certificate = sources_.certificate();
     if (sources_.clock) snapshot.clock = sources_.clock();
+    if (sources_.rack) snapshot.rack = sources_.rack();
     return snapshot;
   }
 
@@ -271,7 +219,7 @@ std::shared_ptr<prometheus::Collectable> make_metrics(MetricSources sources) {
 
 std::string metrics_manual() {
   std::string out = "| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n";
-  for (const Metric& metric : kMetrics) {
+  for (const Metric& metric : all_metrics()) {
     out += "| `" + std::string(metric.name) + "` | " + std::string(type_name(metric.type)) + " | " +
            (metric.labels.empty() ? "" : '`' + std::string(metric.labels) + '`') + " | " +
            std::string(metric.help) + " |\n";

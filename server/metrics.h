@@ -12,6 +12,7 @@
 
 #include "common/time/clock_state.h"
 #include "common/time/time_scales.h"
+#include "refclock/refclock.h"
 #include "server/ke_service.h"
 #include "server/master_key_store.h"
 #include "server/shard.h"
@@ -49,10 +50,11 @@ struct MetricSources {
   std::function<KeysSample()> keys;
   std::function<CertificateSample()> certificate;
   std::function<ClockSample()> clock;
+  std::function<refclock::RackStatus()> rack;
 };
 
 std::shared_ptr<prometheus::Collectable> make_metrics(MetricSources sources);
-// The README's table, in Markdown.
+// The manual's table, in Markdown.
 std::string metrics_manual();
 
 }  // namespace timeball::server

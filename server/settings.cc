@@ -114,6 +114,7 @@ void read_section(const std::string& section, const TomlTable& table, std::size_
       continue;
     }
     draft.set_line(setting->path(), member.line);
+    draft.set_line(section + '[' + std::to_string(index) + "]." + member.key, member.line);
     for (const Problem& problem : setting->read(member.value, draft.loaded.config, index)) {
       draft.error(problem.line, setting->path() + ": " + problem.message);
       draft.refuse(setting->path());
@@ -221,7 +222,7 @@ std::string comment(const Setting& setting) {
 std::string print_section(const Config& config, const std::string& section, std::size_t index) {
   std::string out = heading(section) + '\n';
   for (const Setting& setting : settings_table()) {
-    if (setting.section != section) continue;
+    if (setting.section != section || !setting.applies(config, index)) continue;
     if (index == 0) out += comment(setting);
     out += setting.key + " = " + setting.write(config, index) + '\n';
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "server/settings_table.h"
 #include "server/settings_toml.h"
 
 namespace timeball::server {
@@ -122,12 +123,116 @@ void check_access(Draft& draft) {
   }
 }
 
-void check_refclocks(Draft& draft) {
-  const auto& refclocks = draft.loaded.config.refclocks;
-  for (std::size_t i = 1; i < refclocks.size(); ++i) {
-    draft.error("refclock[" + std::to_string(i) + ']',
-                "there is one kernel clock only; remove this [[refclock]]");
+std::string refclock_path(std::size_t index) {
+  return std::string(kRepeatedSection) + '[' + std::to_string(index) + ']';
+}
+
+// What stands in a section that its driver has no use for.
+void check_belongings(Draft& draft, std::size_t index) {
+  const Config& config = draft.loaded.config;
+  for (const Setting& setting : settings_table()) {
+    if (setting.section != kRepeatedSection || setting.applies(config, index)) continue;
+    const std::string path = refclock_path(index) + '.' + setting.key;
+    if (!draft.given(path)) continue;
+    std::string drivers;
+    for (const RefclockDriver driver : setting.drivers) {
+      drivers += (drivers.empty() ? "" : " or ") + quote_toml(name_of(driver));
+    }
+    draft.error(path, "is for driver = " + drivers + "; remove it");
   }
+}
+
+std::size_t count_refclocks(const Config& config, RefclockDriver driver,
+                            std::string_view pulse = {}) {
+  return static_cast<std::size_t>(std::ranges::count_if(config.refclocks, [&](const auto& clock) {
+    return clock.driver == driver && (pulse.empty() || clock.pulse == pulse);
+  }));
+}
+
+// What a rack needs for time: somebody who names the seconds, and pulses; a rubidium, if any, with
+// its own.
+void check_rack(Draft& draft) {
+  using enum RefclockDriver;
+  const Config& config = draft.loaded.config;
+  const std::size_t last = config.refclocks.size() - 1;
+  const auto complain = [&](const char* what) { draft.error(refclock_path(last), what); };
+  if (count_refclocks(config, kSystem) > 0) {
+    if (last > 0) complain("driver = \"system\" stands alone; remove it or the others");
+    return;
+  }
+  const std::size_t gnss = count_refclocks(config, kGnss);
+  const std::size_t receivers = gnss + count_refclocks(config, kGpsd);
+  const std::size_t samples = count_refclocks(config, kShm) + count_refclocks(config, kSock);
+  const auto pulses = [&](std::string_view of) {
+    return count_refclocks(config, kPps, of) + count_refclocks(config, kPhc, of);
+  };
+  const std::size_t oscillators = count_refclocks(config, kRubidium);
+  if (receivers + samples == 0) {
+    complain(
+        "nothing names the seconds: add a receiver (driver = \"gnss\" or \"gpsd\"), or what "
+        "another program tells (\"shm\" or \"sock\")");
+  }
+  if (receivers > 1) complain("one receiver can be used; remove the others");
+  if (samples > 8) complain("eight of shm and sock can be used; remove some");
+  if (gnss > 0 && pulses("gnss") == 0) {
+    complain(
+        "the receiver's pulse must come in at one driver = \"pps\" (or \"phc\") with pulse = "
+        "\"gnss\"");
+  }
+  if (pulses("gnss") > 1 || pulses("rubidium") > 1) {
+    complain("a pulse comes in once; remove the other pps or phc of the same pulse");
+  }
+  if (oscillators > 1) complain("one rubidium oscillator can be used; remove the others");
+  if (oscillators == 1 && pulses("rubidium") == 0) {
+    complain(
+        "the oscillator's pulse must come in at one driver = \"pps\" (or \"phc\") with pulse "
+        "= \"rubidium\"");
+  }
+  if (oscillators == 0 && pulses("rubidium") > 0) {
+    complain("pulse = \"rubidium\" needs the oscillator too: driver = \"rubidium\"");
+  }
+}
+
+// Messages and, on DCD, the pulse.
+bool share_a_line(const RefclockConfig& a, const RefclockConfig& b) {
+  if (!a.device.starts_with("/dev/tty")) return false;
+  const auto is = [&](RefclockDriver one, RefclockDriver other) {
+    return (a.driver == one && b.driver == other) || (a.driver == other && b.driver == one);
+  };
+  return is(RefclockDriver::kGnss, RefclockDriver::kPps) ||
+         is(RefclockDriver::kRubidium, RefclockDriver::kPps);
+}
+
+void check_refclocks(Draft& draft) {
+  if (draft.refused("refclock.driver")) return;
+  const auto& refclocks = draft.loaded.config.refclocks;
+  for (std::size_t i = 0; i < refclocks.size(); ++i) {
+    check_belongings(draft, i);
+    const RefclockConfig& clock = refclocks[i];
+    const bool has_device = clock.driver != RefclockDriver::kSystem &&
+                            clock.driver != RefclockDriver::kGpsd &&
+                            clock.driver != RefclockDriver::kShm;
+    if (has_device && clock.device.empty()) {
+      draft.error(refclock_path(i), "name its device, such as device = \"/dev/ttyS0\"");
+    }
+    for (std::size_t j = 0; has_device && j < i; ++j) {
+      if (refclocks[j].device != clock.device || clock.device.empty()) continue;
+      if (share_a_line(clock, refclocks[j])) continue;
+      draft.error(refclock_path(i), clock.device + " is used by " + refclock_path(j) + " already");
+    }
+    if (clock.driver == RefclockDriver::kShm) {
+      for (std::size_t j = 0; j < i; ++j) {
+        if (refclocks[j].driver == clock.driver && refclocks[j].unit == clock.unit) {
+          draft.error(refclock_path(i), "unit " + std::to_string(clock.unit) + " is used by " +
+                                            refclock_path(j) + " already");
+        }
+      }
+    }
+    if (clock.driver == RefclockDriver::kGpsd && clock.gpsd.empty()) {
+      draft.error(refclock_path(i), "say where gpsd is, such as gpsd = \"127.0.0.1:2947\"");
+    }
+  }
+  check_rack(draft);
 }
 
 bool is_loopback(const net::IpAddress& address) {

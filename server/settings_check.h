@@ -30,6 +30,8 @@ class Draft {
     loaded.warnings.push_back({file_, line_of(path), path + ": " + message});
   }
 
+  // Whether the file has it.
+  bool given(const std::string& path) const { return lines_.contains(path); }
   void set_line(const std::string& path, unsigned line) { lines_.emplace(path, line); }
   // The value in the file could not be read: the default stands in its place and needs no check.
   void refuse(const std::string& path) { refused_.insert(path); }

@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <iomanip>
 #include <limits>
+#include <locale>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include "common/time/duration_text.h"
@@ -242,6 +246,39 @@ struct List {
   }
 };
 
+// Where an antenna stands.
+struct PositionText {
+  std::string type() const { return "position"; }
+  std::string range() const { return "LATITUDE LONGITUDE HEIGHT, or empty"; }
+  std::optional<std::optional<Position>> read(const TomlValue& value, Problems& problems) const {
+    const auto* text = as<std::string>(value);
+    if (text != nullptr && text->empty()) return std::optional<Position>();
+    if (text != nullptr) {
+      Position p;
+      std::istringstream in(*text);
+      in.imbue(std::locale::classic());
+      const bool read = static_cast<bool>(in >> p.latitude_deg >> p.longitude_deg >> p.height_m);
+      if (read && (in >> std::ws).eof() && std::abs(p.latitude_deg) <= 90 &&
+          std::abs(p.longitude_deg) <= 180 && p.height_m >= -1000 && p.height_m <= 20'000) {
+        return p;
+      }
+    }
+    expected(
+        "degrees north, degrees east and metres above the ellipsoid in quotes, such as "
+        "\"47.39770 8.54560 455.2\"",
+        value, problems);
+    return std::nullopt;
+  }
+  std::string write(const std::optional<Position>& p) const {
+    if (!p) return "\"\"";
+    std::ostringstream out;
+    out.imbue(std::locale::classic());
+    out << std::setprecision(10) << p->latitude_deg << ' ' << p->longitude_deg << ' '
+        << p->height_m;
+    return quote_toml(out.str());
+  }
+};
+
 constexpr Address<net::Endpoint> kEndpoint{"IP:PORT", "\"192.0.2.1:123\" or \"[2001:db8::1]:123\""};
 constexpr Address<net::IpPrefix> kPrefix{"prefix", "\"192.0.2.0/24\" or \"2001:db8::/32\""};
 using Endpoints = List<net::Endpoint, Address<net::Endpoint>>;
@@ -265,6 +302,7 @@ struct RowText {
   std::string_view unit;
   Reload reload;
   std::string_view help;
+  std::vector<RefclockDriver> drivers = {};
 };
 
 template <class Where, class S, class T, class Type>
@@ -279,6 +317,7 @@ Setting row(Where Config::*section, T S::*member, Type type, const RowText& text
   setting.unit = text.unit;
   setting.reload = text.reload;
   setting.help = text.help;
+  setting.drivers = text.drivers;
   setting.read = [=](const TomlValue& value, Config& config, std::size_t index) {
     Problems problems;
     if (auto read = type.read(value, problems)) {
@@ -439,21 +478,120 @@ void add_rate_limit(std::vector<Setting>& rows) {
                       "enabled = false"}));
 }
 
+const std::vector<std::pair<std::string_view, RefclockDriver>> kDrivers = {
+    {"system", RefclockDriver::kSystem}, {"gnss", RefclockDriver::kGnss},
+    {"gpsd", RefclockDriver::kGpsd},     {"pps", RefclockDriver::kPps},
+    {"phc", RefclockDriver::kPhc},       {"rubidium", RefclockDriver::kRubidium},
+    {"shm", RefclockDriver::kShm},       {"sock", RefclockDriver::kSock}};
+
+template <class T, class Type>
+Setting refclock_row(T RefclockConfig::*member, Type type, std::string_view path,
+                     std::string_view standard, std::string_view unit, std::string_view help,
+                     std::vector<RefclockDriver> drivers) {
+  return row(&Config::refclocks, member, type,
+             {path, standard, unit, Reload::kRestart, help, std::move(drivers)});
+}
+
+using enum RefclockDriver;
+
+void add_refclock(std::vector<Setting>& rows) {
+  rows.push_back(refclock_row(
+      &RefclockConfig::driver, Choice<RefclockDriver>{kDrivers}, "refclock.driver", R"("system")",
+      "",
+      "where time comes from. system: the kernel's clock, alone. Or a rack: a receiver (gnss on a "
+      "serial line, or gpsd), its pulse (pps or phc), a rubidium with its own pulse; and what "
+      "other "
+      "programs tell (shm, sock)",
+      {}));
+  rows.push_back(refclock_row(&RefclockConfig::trust, Boolean{}, "refclock.trust", "false", "",
+                              "serve the kernel's clock even when it says it is not synchronised",
+                              {kSystem}));
+  rows.push_back(refclock_row(&RefclockConfig::stratum, Integer<unsigned>{1, 15},
+                              "refclock.stratum", "10", "",
+                              "stratum served; the kernel does not tell its own", {kSystem}));
+  rows.push_back(refclock_row(
+      &RefclockConfig::error_bound, Period{1us, 1h}, "refclock.error_bound", R"("10ms")", "",
+      "how wrong that time may be, as you assert: of an unsynchronised kernel clock with trust = "
+      "true, or of each sample of another program; in the root dispersion that is served",
+      {kSystem, kShm, kSock}));
+  rows.push_back(refclock_row(
+      &RefclockConfig::device, Path{}, "refclock.device", R"("")", "",
+      "the serial line (/dev/ttyS0); the pulse's /dev/pps0, or the serial line whose DCD carries "
+      "it; the PTP clock (/dev/ptp0); of sock, the socket that is made",
+      {kGnss, kPps, kPhc, kRubidium, kSock}));
+  rows.push_back(refclock_row(
+      &RefclockConfig::baud, Integer<unsigned>{0, 4'000'000}, "refclock.baud", "0", "Bd",
+      "of the serial line; 0: found by trying, as usual for the device", {kGnss, kRubidium}));
+  rows.push_back(refclock_row(
+      &RefclockConfig::gpsd, OptionalEndpoint{kEndpoint}, "refclock.gpsd", R"("127.0.0.1:2947")",
+      "", "where gpsd is; without a pulse of ours, gpsd's stamps of it are taken", {kGpsd}));
+  rows.push_back(refclock_row(&RefclockConfig::model,
+                              Choice<std::string>{{{"prs10", "prs10"},
+                                                   {"sa5x", "sa5x"},
+                                                   {"sa22c", "sa22c"},
+                                                   {"spectratime", "spectratime"},
+                                                   {"mro50", "mro50"},
+                                                   {"fe5680a", "fe5680a"}}},
+                              "refclock.model", R"("prs10")", "", "of the oscillator",
+                              {kRubidium}));
+  rows.push_back(refclock_row(&RefclockConfig::unit, Integer<unsigned>{0, 255}, "refclock.unit",
+                              "0", "", "of NTP's shared memory", {kShm}));
+}
+
+void add_receiver(std::vector<Setting>& rows) {
+  rows.push_back(refclock_row(&RefclockConfig::configure, Boolean{}, "refclock.configure", "true",
+                              "", "set a u-blox receiver up, in its RAM; false: take what it sends",
+                              {kGnss}));
+  rows.push_back(refclock_row(
+      &RefclockConfig::position, PositionText{}, "refclock.position", R"("")", "",
+      "where the antenna stands: fixed, and watched; empty: the receiver surveys it", {kGnss}));
+  rows.push_back(refclock_row(
+      &RefclockConfig::cable_delay, Period{0ns, 30us}, "refclock.cable_delay", R"("0ns")", "",
+      "of the antenna's cable, some 5 ns a metre; the receiver corrects it", {kGnss}));
+  rows.push_back(refclock_row(
+      &RefclockConfig::settling, Period{0s, 1h}, "refclock.settling", R"("750s")", "",
+      "a receiver of NMEA only does not say whether it knows UTC: it is believed after a fix for "
+      "so long, in which the satellites have told it",
+      {kGnss}));
+}
+
+void add_pulse(std::vector<Setting>& rows) {
+  rows.push_back(refclock_row(
+      &RefclockConfig::pulse, Choice<std::string>{{{"gnss", "gnss"}, {"rubidium", "rubidium"}}},
+      "refclock.pulse", R"("gnss")", "", "whose pulse comes in there", {kPps, kPhc}));
+  rows.push_back(refclock_row(&RefclockConfig::clear_edge,
+                              Choice<bool>{{{"assert", false}, {"clear", true}}}, "refclock.edge",
+                              R"("assert")", "", "with which the pulse begins", {kPps, kPhc}));
+  rows.push_back(refclock_row(
+      &RefclockConfig::latency, Period{1us, 1ms}, "refclock.latency", R"("20us")", "",
+      "how late the kernel stamps an edge at most: interrupt latency; part of the error bound",
+      {kPps}));
+  rows.push_back(refclock_row(&RefclockConfig::channel, Integer<unsigned>{0, 63},
+                              "refclock.channel", "0", "", "of the PTP clock's time stamps",
+                              {kPhc}));
+  rows.push_back(refclock_row(&RefclockConfig::pin, Integer<int>{-1, 63}, "refclock.pin", "-1", "",
+                              "that the channel is to be at; -1: the PTP clock has no pins to set",
+                              {kPhc}));
+}
+
+void add_clock(std::vector<Setting>& rows) {
+  constexpr auto kAt = &Config::clock;
+  rows.push_back(row(kAt, &ClockConfig::locked_bound, Period{0us, 1s},
+                     {"clock.locked_bound", R"("0s")", "", kRestart,
+                      "LOCKED below this error bound; 0s: what the reference clocks allow"}));
+  rows.push_back(row(kAt, &ClockConfig::holdover_limit, Period{1us, 1s},
+                     {"clock.holdover_limit", R"("100us")", "", kRestart,
+                      "without GNSS, time is served until its error bound exceeds this"}));
+  rows.push_back(row(kAt, &ClockConfig::reference_id,
+                     Choice<std::string>{{{"GPS", "GPS"}, {"GAL", "GAL"}, {"PPS", "PPS"}}},
+                     {"clock.reference_id", R"("GPS")", "", kRestart,
+                      "reference ID of a stratum 1 server (RFC 5905, figure 12)"}));
+  rows.push_back(row(kAt, &ClockConfig::leap_file, Path{},
+                     {"clock.leap_file", R"("/usr/share/zoneinfo/leap-seconds.list")", "", kRestart,
+                      "leap seconds (leap-seconds.list); empty: what the receiver says only"}));
+}
+
 void add_rest(std::vector<Setting>& rows) {
-  rows.push_back(row(&Config::refclocks, &RefclockConfig::driver,
-                     Choice<std::string>{{{"system", "system"}}},
-                     {"refclock.driver", R"("system")", "", kRestart,
-                      "where time comes from; system: the kernel's clock"}));
-  rows.push_back(row(&Config::refclocks, &RefclockConfig::trust, Boolean{},
-                     {"refclock.trust", "false", "", kRestart,
-                      "serve the kernel's clock even when it says it is not synchronised"}));
-  rows.push_back(row(&Config::refclocks, &RefclockConfig::stratum, Integer<unsigned>{1, 15},
-                     {"refclock.stratum", "10", "", kRestart,
-                      "stratum served; the kernel does not tell its own"}));
-  rows.push_back(row(&Config::refclocks, &RefclockConfig::error_bound, Period{1us, 1h},
-                     {"refclock.error_bound", R"("10ms")", "", kRestart,
-                      "with trust = true: how wrong an unsynchronised kernel clock may be, as you "
-                      "assert; served as root dispersion"}));
   rows.push_back(row(&Config::admin, &AdminConfig::listen, OptionalEndpoint{kEndpoint},
                      {"admin.listen", R"("127.0.0.1:9123")", "", kRestart,
                       "TCP address of /metrics and /healthz (HTTP); empty: off"}));
@@ -482,6 +620,10 @@ const std::vector<Setting>& settings_table() {
     add_nts_ke_protocol(rows);
     add_keys_and_access(rows);
     add_rate_limit(rows);
+    add_refclock(rows);
+    add_receiver(rows);
+    add_pulse(rows);
+    add_clock(rows);
     add_rest(rows);
     return rows;
   }();
@@ -497,6 +639,14 @@ const std::vector<std::string>& settings_sections() {
     return names;
   }();
   return kSections;
+}
+
+std::string_view name_of(RefclockDriver driver) {
+  return std::ranges::find(kDrivers, driver, &decltype(kDrivers)::value_type::second)->first;
+}
+
+bool Setting::applies(const Config& config, std::size_t index) const {
+  return drivers.empty() || std::ranges::count(drivers, config.refclocks.at(index).driver) != 0;
 }
 
 }  // namespace timeball::server

@@ -24,6 +24,8 @@ struct Setting {
   std::string_view unit;
   Reload reload = Reload::kRestart;
   std::string_view help;  // a phrase
+  // The drivers of [[refclock]] that it is for; none: it is for all.
+  std::vector<RefclockDriver> drivers;
 
   // Sets the member, or returns what is wrong with the value and leaves the member alone.
   std::function<std::vector<Problem>(const TomlValue&, Config&, std::size_t index)> read;
@@ -31,10 +33,15 @@ struct Setting {
   std::function<std::string(const Config&, std::size_t index)> write;
 
   std::string path() const { return section + '.' + key; }
+  // Whether that section of a configuration has any use for it.
+  bool applies(const Config& config, std::size_t index) const;
 };
 
 // The section that may repeat: [[refclock]].
 inline constexpr std::string_view kRepeatedSection = "refclock";
+
+// "gnss".
+std::string_view name_of(RefclockDriver driver);
 
 // Section by section, in the order of the manual.
 const std::vector<Setting>& settings_table();

@@ -54,15 +54,15 @@ struct GpsdClient::Impl : std::enable_shared_from_this<Impl> {
       const error_code error = co_await connect();
       if (stopped) co_return;
       if (error) {
-        counters.connection_failures.add();
+        ++counts.connection_failures;
         trouble(error.message());
       } else {
         told = false;
-        counters.connected.add();
+        ++counts.connected;
         spdlog::info("gpsd at {} port {}: connected", options.host, options.port);
         const std::string why = co_await read();
         if (stopped) co_return;
-        counters.lost.add();
+        ++counts.lost;
         trouble("lost: " + why);
       }
       close();
@@ -116,7 +116,7 @@ struct GpsdClient::Impl : std::enable_shared_from_this<Impl> {
       if (line.ends_with('\r')) line.remove_suffix(1);
       if (line.empty()) continue;
       const auto report = parse_gpsd(line);
-      (report ? counters.reports : counters.refused).add();
+      ++(report ? counts.reports : counts.refused);
       if (report) received(*report, arrival);
     }
     unread.erase(0, begin);
@@ -141,7 +141,7 @@ struct GpsdClient::Impl : std::enable_shared_from_this<Impl> {
   tcp::socket socket;
   asio::steady_timer pause;
   asio::steady_timer silence;
-  GpsdCounters counters;
+  GpsdCounts counts;
   bool stopped = false;
   bool silent = false;
   bool told = false;  // the log has the trouble
@@ -157,8 +157,8 @@ void GpsdClient::start() {
   asio::co_spawn(impl_->socket.get_executor(), impl_->run(impl_), asio::detached);
 }
 
-const GpsdCounters& GpsdClient::counters() const {
-  return impl_->counters;
+const GpsdCounts& GpsdClient::counts() const {
+  return impl_->counts;
 }
 
 }  // namespace timeball::refclock

@@ -3,11 +3,11 @@
 // Thread rules: everything on the thread that runs the io_context, and so are the calls back.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 
-#include "common/base/counter.h"
 #include "refclock/gpsd/gpsd_report.h"
 
 namespace boost::asio {
@@ -21,13 +21,13 @@ struct GpsdOptions {
   std::string port = "2947";
 };
 
-// Anybody may read.
-struct GpsdCounters {
-  Counter reports;
-  Counter refused;  // lines that are not reports
-  Counter connected;
-  Counter connection_failures;
-  Counter lost;  // was connected, and went; or silent for too long
+// Totals since the start.
+struct GpsdCounts {
+  std::uint64_t reports = 0;
+  std::uint64_t refused = 0;  // lines that are not reports
+  std::uint64_t connected = 0;
+  std::uint64_t connection_failures = 0;
+  std::uint64_t lost = 0;  // was connected, and went; or silent for too long
 };
 
 class GpsdClient {
@@ -39,7 +39,7 @@ class GpsdClient {
   ~GpsdClient();  // stops
 
   void start();
-  const GpsdCounters& counters() const;
+  const GpsdCounts& counts() const;
 
  private:
   struct Impl;

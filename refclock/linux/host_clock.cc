@@ -23,7 +23,7 @@ std::int64_t HostClock::read(clockid_t clock) const {
   return t.tv_sec * kNsPerSecond + t.tv_nsec;
 }
 
-HostClock::Pair HostClock::read_pair() const {
+HostClock::Pair HostClock::pair() const {
   std::optional<Pair> best;
   for (int i = 0; i < kReadings; ++i) {
     const HostTime before{read(CLOCK_MONOTONIC_RAW)};
@@ -41,13 +41,13 @@ Duration HostClock::slew_within(Duration d) const {
 }
 
 std::optional<HostClock::Instant> HostClock::convert(KernelTime t) {
-  const Pair pair = read_pair();
-  const Pair last = std::exchange(last_, pair);
-  const Duration moved = (pair.kernel - last.kernel) - (pair.host - last.host);
-  const Duration allowed = slew_within(pair.host - last.host) + pair.error + last.error;
+  const Pair now = pair();
+  const Pair last = std::exchange(last_, now);
+  const Duration moved = (now.kernel - last.kernel) - (now.host - last.host);
+  const Duration allowed = slew_within(now.host - last.host) + now.error + last.error;
   if (magnitude(moved) > allowed) return std::nullopt;
-  const Duration age = pair.kernel - t;
-  return Instant{pair.host - age, pair.error + slew_within(age)};
+  const Duration age = now.kernel - t;
+  return Instant{now.host - age, now.error + slew_within(age)};
 }
 
 }  // namespace timeball::refclock

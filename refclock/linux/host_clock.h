@@ -20,7 +20,15 @@ class HostClock {
   static constexpr std::int64_t kKernelsMostSlewPpm = 500;
 
   explicit HostClock(SystemCalls calls, std::int64_t most_slew_ppm = kKernelsMostSlewPpm)
-      : calls_(std::move(calls)), most_slew_ppm_(most_slew_ppm), last_(read_pair()) {}
+      : calls_(std::move(calls)), most_slew_ppm_(most_slew_ppm), last_(pair()) {}
+
+  // The same instant on both clocks, within the error.
+  struct Pair {
+    HostTime host;
+    KernelTime kernel;
+    Duration error{};
+  };
+  Pair pair() const;
 
   struct Instant {
     HostTime at;
@@ -30,18 +38,11 @@ class HostClock {
   std::optional<Instant> convert(KernelTime t);
   // Forgets steps until now: for when there was nothing to convert for a while, which would let a
   // large step pass for a slew.
-  void refresh() { last_ = read_pair(); }
+  void refresh() { last_ = pair(); }
 
   HostTime now() const { return {read(CLOCK_MONOTONIC_RAW)}; }
 
  private:
-  // The same instant on both clocks, within the error.
-  struct Pair {
-    HostTime host;
-    KernelTime kernel;
-    Duration error{};
-  };
-  Pair read_pair() const;
   std::int64_t read(clockid_t clock) const;
   Duration slew_within(Duration d) const;
 

@@ -25,12 +25,13 @@ MAY_INCLUDE = {
 }
 # What measures the daemon's own parts; the load generator has nothing of the server's.
 SERVER_BENCHES = re.compile(r"^bench/(responder|ke_bench|ke_floor|serving)")
-# Only the composition root knows the reference clocks.
-REFCLOCK_USERS = {"server/timeballd.cc", "server/daemon.cc", "server/daemon.h"}
+# Only the composition root knows the reference clocks, and what tells of them.
+REFCLOCK_USERS = {"server/timeballd.cc", "server/daemon.cc", "server/daemon.h", "server/refclock_options.cc",
+                  "server/refclock_options.h", "server/metrics.h"}
 
 # Pure files take time, randomness and bytes as arguments.
 PURE = re.compile(
-    r"^(common/(base|time|crypto|ntp|nts)/|refclock/(gnss|rubidium|sim)/|server/(responder|access_policy|rate_limiter|transmit_delay|verdict|settings)[._])"
+    r"^(common/(base|time|crypto|ntp|nts)/|refclock/(gnss|rubidium|sim)/|server/(responder|access_policy|rate_limiter|transmit_delay|verdict|settings|refclock_options)[._])"
 )
 IMPURE = {"common/base/log.cc", "common/base/log.h", "common/crypto/entropy.cc", "common/crypto/entropy.h",
           "refclock/sim/pps_device.cc", "refclock/sim/pps_device.h", "refclock/sim/pps_preload.cc"}

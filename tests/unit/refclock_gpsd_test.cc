@@ -167,23 +167,23 @@ TEST_F(GpsdClientTest, AsksTakesLinesInPiecesAndCountsWhatIsNone) {
     context_.poll();
   }
   EXPECT_TRUE(becomes([&] { return reports_.size() == 2; }));
-  EXPECT_EQ(client_->counters().reports.value(), 2U);
-  EXPECT_EQ(client_->counters().refused.value(), 1U);
+  EXPECT_EQ(client_->counts().reports, 2U);
+  EXPECT_EQ(client_->counts().refused, 1U);
 }
 
 TEST_F(GpsdClientTest, ConnectsAgain) {
   start();
   accept().close();
-  EXPECT_TRUE(becomes([&] { return client_->counters().lost.value() == 1; }));
+  EXPECT_TRUE(becomes([&] { return client_->counts().lost == 1; }));
   accept();
-  EXPECT_TRUE(becomes([&] { return client_->counters().connected.value() == 2; }));
+  EXPECT_TRUE(becomes([&] { return client_->counts().connected == 2; }));
 }
 
 TEST_F(GpsdClientTest, ALineWithoutEndEndsTheConnection) {
   start();
   tcp::socket gpsd = accept();
   asio::write(gpsd, asio::buffer(std::string(kMaxGpsdLine + 1, 'x')));
-  EXPECT_TRUE(becomes([&] { return client_->counters().lost.value() == 1; }));
+  EXPECT_TRUE(becomes([&] { return client_->counts().lost == 1; }));
 }
 
 }  // namespace

@@ -98,8 +98,8 @@ TEST_F(SerialLineTest, CarriesOctetsAsTheyAre) {
   const std::uint8_t octets[] = {0xb5, 0x0a, 0x0d, 0x11};
   EXPECT_TRUE(line_->send(octets));
   EXPECT_EQ(device.heard(), std::string("\xb5\x0a\x0d\x11"));
-  EXPECT_EQ(line_->counters().octets_received.value(), all_sorts.size());
-  EXPECT_EQ(line_->counters().octets_sent.value(), 4U);
+  EXPECT_EQ(line_->counts().octets_received, all_sorts.size());
+  EXPECT_EQ(line_->counts().octets_sent, 4U);
 }
 
 TEST_F(SerialLineTest, OpensAgainAfterUnplugging) {
@@ -107,10 +107,10 @@ TEST_F(SerialLineTest, OpensAgainAfterUnplugging) {
   start();
   ASSERT_TRUE(becomes([&] { return opened_ == 1; }));
   device.reset();
-  ASSERT_TRUE(becomes([&] { return line_->counters().lost.value() == 1; }));
+  ASSERT_TRUE(becomes([&] { return line_->counts().lost == 1; }));
   EXPECT_FALSE(line_->send(std::array<std::uint8_t, 1>{1}));
-  EXPECT_EQ(line_->counters().octets_unsent.value(), 1U);
-  ASSERT_TRUE(becomes([&] { return line_->counters().open_failures.value() >= 1; }));
+  EXPECT_EQ(line_->counts().octets_unsent, 1U);
+  ASSERT_TRUE(becomes([&] { return line_->counts().open_failures >= 1; }));
   device = std::make_unique<Device>(path_);
   ASSERT_TRUE(becomes([&] { return opened_ == 2; }));
   device->say("again");
@@ -119,7 +119,7 @@ TEST_F(SerialLineTest, OpensAgainAfterUnplugging) {
 
 TEST_F(SerialLineTest, WaitsForADeviceThatIsNotThereYet) {
   start();
-  ASSERT_TRUE(becomes([&] { return line_->counters().open_failures.value() >= 1; }));
+  ASSERT_TRUE(becomes([&] { return line_->counts().open_failures >= 1; }));
   const Device device(path_);
   EXPECT_TRUE(becomes([&] { return opened_ == 1; }));
 }
@@ -139,7 +139,7 @@ TEST_F(SerialLineTest, LeavesALineAloneThatAnotherProcessHasOpen) {
   ASSERT_EQ(read(ready[0], &octet, 1), 1);
   EXPECT_NE(other_holder(path_).find("(pid " + std::to_string(other) + ")"), std::string::npos);
   start();
-  EXPECT_TRUE(becomes([&] { return line_->counters().open_failures.value() >= 1; }));
+  EXPECT_TRUE(becomes([&] { return line_->counts().open_failures >= 1; }));
   EXPECT_EQ(opened_, 0);
   kill(other, SIGKILL);
   waitpid(other, nullptr, 0);
@@ -152,7 +152,7 @@ TEST_F(SerialLineTest, LeavesALineAloneThatAnotherProcessHasOpen) {
 TEST_F(SerialLineTest, RefusesWhatIsNotASerialLine) {
   close(creat(path_.c_str(), 0600));
   start();
-  EXPECT_TRUE(becomes([&] { return line_->counters().open_failures.value() >= 1; }));
+  EXPECT_TRUE(becomes([&] { return line_->counts().open_failures >= 1; }));
   EXPECT_EQ(opened_, 0);
 }
 

@@ -95,7 +95,7 @@ const Bad kNames[] = {
      "[metrics]\nport = 3\n",
      {"t.toml:1: unknown section \"metrics\"; there are ntp, nts_ke, crypto, keys, access, "
       "rate_limit, "
-      "refclock, admin, log"}},
+      "refclock, clock, admin, log"}},
     {"KeyOutsideEverySection",
      "shards = 4\n",
      {"t.toml:1: the key \"shards\" stands outside every section; put it below a line such as "
@@ -170,8 +170,9 @@ const Bad kValues[] = {
      {"t.toml:2: log.level: found the text \"warn\"; write one of \"trace\", \"debug\", \"info\", "
       "\"warning\", \"error\", \"critical\", \"off\""}},
     {"UnknownDriver",
-     "[[refclock]]\ndriver = \"gpsd\"\n",
-     {"t.toml:2: refclock.driver: found the text \"gpsd\"; write \"system\""}},
+     "[[refclock]]\ndriver = \"ntp\"\ndevice = \"/dev/ttyS0\"\n",
+     {"t.toml:2: refclock.driver: found the text \"ntp\"; write one of \"system\", \"gnss\", "
+      "\"gpsd\", \"pps\", \"phc\", \"rubidium\", \"shm\", \"sock\""}},
     {"StratumSixteen",
      "[[refclock]]\nstratum = 16\n",
      {"t.toml:2: refclock.stratum: found the number 16; write a whole number from 1 to 15"}},
@@ -267,7 +268,51 @@ const Bad kCombinations[] = {
       "false"}},
     {"TwoKernelClocks",
      "[[refclock]]\n[[refclock]]\n",
-     {"t.toml:2: refclock[1]: there is one kernel clock only; remove this [[refclock]]"}},
+     {"t.toml:2: refclock[1]: driver = \"system\" stands alone; remove it or the others"}},
+    {"SettingOfAnotherDriver",
+     "[[refclock]]\ntrust = true\nbaud = 9600\n",
+     {"t.toml:3: refclock[0].baud: is for driver = \"gnss\" or \"rubidium\"; remove it"}},
+    {"ReceiverWithoutPulse",
+     "[[refclock]]\ndriver = \"gnss\"\ndevice = \"/dev/ttyS0\"\n",
+     {"t.toml:1: refclock[0]: the receiver's pulse must come in at one driver = \"pps\" (or "
+      "\"phc\") with pulse = \"gnss\""}},
+    {"PulseWithoutReceiver",
+     "[[refclock]]\ndriver = \"pps\"\ndevice = \"/dev/pps0\"\n",
+     {"t.toml:1: refclock[0]: nothing names the seconds: add a receiver (driver = \"gnss\" or "
+      "\"gpsd\"), or what another program tells (\"shm\" or \"sock\")"}},
+    {"TwoReceiversAndTwoPulses",
+     "[[refclock]]\ndriver = \"gpsd\"\n[[refclock]]\ndriver = \"gnss\"\ndevice = \"/dev/ttyS0\"\n"
+     "[[refclock]]\ndriver = \"pps\"\ndevice = \"/dev/ttyS0\"\n[[refclock]]\ndriver = \"phc\"\n"
+     "device = \"/dev/ptp0\"\n",
+     {"t.toml:9: refclock[3]: one receiver can be used; remove the others",
+      "t.toml:9: refclock[3]: a pulse comes in once; remove the other pps or phc of the same "
+      "pulse"}},
+    {"OneUnitTwice",
+     "[[refclock]]\ndriver = \"shm\"\n[[refclock]]\ndriver = \"shm\"\n",
+     {"t.toml:3: refclock[1]: unit 0 is used by refclock[0] already"}},
+    {"PositionInWords",
+     "[[refclock]]\ndriver = \"gnss\"\nposition = \"the roof\"\n",
+     {"t.toml:1: refclock[0]: name its device, such as device = \"/dev/ttyS0\"",
+      "t.toml:1: refclock[0]: the receiver's pulse must come in at one driver = \"pps\" (or "
+      "\"phc\") with pulse = \"gnss\"",
+      "t.toml:3: refclock.position: found the text \"the roof\"; write degrees north, degrees east "
+      "and metres above the ellipsoid in quotes, such as \"47.39770 8.54560 455.2\""}},
+    {"RubidiumWithoutPulse",
+     "[[refclock]]\ndriver = \"gpsd\"\n[[refclock]]\ndriver = \"pps\"\ndevice = \"/dev/pps0\"\n"
+     "[[refclock]]\ndriver = \"rubidium\"\ndevice = \"/dev/ttyS1\"\n",
+     {"t.toml:6: refclock[2]: the oscillator's pulse must come in at one driver = \"pps\" (or "
+      "\"phc\") with pulse = \"rubidium\""}},
+    {"RubidiumPulseAlone",
+     "[[refclock]]\ndriver = \"gpsd\"\n[[refclock]]\ndriver = \"pps\"\ndevice = \"/dev/pps0\"\n"
+     "[[refclock]]\ndriver = \"pps\"\ndevice = \"/dev/pps1\"\npulse = \"rubidium\"\n",
+     {"t.toml:6: refclock[2]: pulse = \"rubidium\" needs the oscillator too: driver = "
+      "\"rubidium\""}},
+    {"TwoOnOneDeviceAndNone",
+     "[[refclock]]\ndriver = \"gnss\"\ndevice = \"/dev/pps0\"\n[[refclock]]\ndriver = "
+     "\"pps\"\ndevice = \"/dev/pps0\"\n[[refclock]]\ndriver = \"rubidium\"\n"
+     "[[refclock]]\ndriver = \"pps\"\ndevice = \"/dev/pps1\"\npulse = \"rubidium\"\n",
+     {"t.toml:4: refclock[1]: /dev/pps0 is used by refclock[0] already",
+      "t.toml:7: refclock[2]: name its device, such as device = \"/dev/ttyS0\""}},
     {"WithoutMandatoryAead",
      "[nts_ke]\naeads = [30]\n",
      {"t.toml:2: nts_ke.aeads: 15 is missing, which RFC 8915 makes mandatory; add it"}},
@@ -341,7 +386,7 @@ TEST(Settings, EmptyFileGivesTheDefaults) {
   EXPECT_EQ(c.rate_limit.burst, 8u);
   EXPECT_EQ(c.rate_limit.table_size, 65536u);
   ASSERT_EQ(c.refclocks.size(), 1u);
-  EXPECT_EQ(c.refclocks[0].driver, "system");
+  EXPECT_EQ(c.refclocks[0].driver, RefclockDriver::kSystem);
   EXPECT_FALSE(c.refclocks[0].trust);
   EXPECT_EQ(c.refclocks[0].stratum, 10u);
   ASSERT_EQ(c.admin.listen.size(), 1u);
@@ -399,6 +444,84 @@ level = "debug"
 format = "json"
 )";
 
+constexpr std::string_view kRack = R"(
+[[refclock]]
+driver = "gnss"
+device = "/dev/ttyS0"
+baud = 115200
+position = "47.3977 -8.5456 455.25"
+cable_delay = "57ns"
+settling = "1s"
+configure = false
+[[refclock]]
+driver = "pps"
+device = "/dev/pps0"
+latency = "5us"
+edge = "clear"
+[[refclock]]
+driver = "rubidium"
+device = "/dev/ttyS1"
+model = "sa5x"
+[[refclock]]
+driver = "phc"
+device = "/dev/ptp1"
+pulse = "rubidium"
+channel = 1
+pin = 0
+[[refclock]]
+driver = "shm"
+unit = 2
+error_bound = "1ms"
+[[refclock]]
+driver = "sock"
+device = "/run/timeball/ntp.sock"
+[clock]
+locked_bound = "1us"
+holdover_limit = "50us"
+reference_id = "GAL"
+leap_file = ""
+)";
+
+constexpr std::string_view kGpsd = R"(
+[[refclock]]
+driver = "gpsd"
+gpsd = "[::1]:2948"
+[[refclock]]
+driver = "pps"
+device = "/dev/pps0"
+)";
+
+TEST(Settings, ARackIsRead) {
+  const Config c = parsed(kRack);
+  ASSERT_EQ(c.refclocks.size(), 6U);
+  EXPECT_EQ(c.refclocks[0].driver, RefclockDriver::kGnss);
+  EXPECT_EQ(c.refclocks[0].device, "/dev/ttyS0");
+  EXPECT_EQ(c.refclocks[0].baud, 115200U);
+  EXPECT_EQ(c.refclocks[1].driver, RefclockDriver::kPps);
+  EXPECT_EQ(c.refclocks[1].latency, 5us);
+  EXPECT_EQ(c.refclocks[1].pulse, "gnss");
+  EXPECT_EQ(c.refclocks[2].model, "sa5x");
+  EXPECT_EQ(c.refclocks[3].pulse, "rubidium");
+  EXPECT_EQ(c.refclocks[0].position, (Position{47.3977, -8.5456, 455.25}));
+  EXPECT_EQ(c.refclocks[0].cable_delay, 57ns);
+  EXPECT_EQ(c.refclocks[0].settling, 1s);
+  EXPECT_FALSE(c.refclocks[0].configure);
+  EXPECT_TRUE(c.refclocks[1].clear_edge);
+  EXPECT_FALSE(c.refclocks[3].clear_edge);
+  EXPECT_EQ(c.refclocks[3].channel, 1U);
+  EXPECT_EQ(c.refclocks[3].pin, 0);
+  EXPECT_EQ(c.refclocks[4].unit, 2U);
+  EXPECT_EQ(c.refclocks[4].error_bound, 1ms);
+  EXPECT_EQ(c.refclocks[5].device, "/run/timeball/ntp.sock");
+  EXPECT_EQ(c.clock.locked_bound, 1us);
+  EXPECT_EQ(c.clock.holdover_limit, 50us);
+  EXPECT_EQ(c.clock.reference_id, "GAL");
+  EXPECT_EQ(c.clock.leap_file, "");
+  const std::string printed = print_config(c);
+  EXPECT_EQ(print_config(parsed(printed)), printed);
+  EXPECT_EQ(parsed(kGpsd).refclocks[0].gpsd[0].to_string(), "[::1]:2948");
+}
+
 TEST(Settings, EverySettingIsRead) {
   const Config c = parsed(kEverything);
   EXPECT_EQ(c.ntp.listen[0].to_string(), "192.0.2.1:1123");
@@ -435,7 +558,7 @@ TEST(Settings, EverySettingIsRead) {
   EXPECT_EQ(c.rate_limit.ipv6_prefix, 48u);
   EXPECT_EQ(c.rate_limit.table_size, 1000u);
   EXPECT_EQ(c.rate_limit.refusals_per_second, 10u);
-  EXPECT_EQ(c.refclocks[0].driver, "system");
+  EXPECT_EQ(c.refclocks[0].driver, RefclockDriver::kSystem);
   EXPECT_TRUE(c.refclocks[0].trust);
   EXPECT_EQ(c.refclocks[0].stratum, 1u);
   EXPECT_TRUE(c.admin.listen.empty());
@@ -469,8 +592,19 @@ TEST(Settings, ManualHasARowForEachKeyThatIsPrinted) {
     for (auto at = text.find(what); at != text.npos; at = text.find(what, at + 1)) ++n;
     return n;
   };
-  EXPECT_EQ(count(manual, "\n| `["),
-            count(print_config(parsed("")), " = ") - 2);  // two help texts hold " = " themselves
+  // Each kind of reference clock prints what is for it: the device of each, then, is printed
+  // thrice.
+  std::set<std::string> keys;
+  std::string section;
+  std::istringstream printed(print_config(parsed("")) + print_config(parsed(kRack)) +
+                             print_config(parsed(kGpsd)));
+  for (std::string line; std::getline(printed, line);) {
+    if (line.starts_with('[')) section = line;
+    if (!line.empty() && !line.starts_with('#') && !line.starts_with('[')) {
+      keys.insert(section + line.substr(0, line.find(' ')));
+    }
+  }
+  EXPECT_EQ(count(manual, "\n| `["), keys.size());
 }
 
 TEST(Settings, ServerMayBeNameOrAddress) {

@@ -36,7 +36,7 @@ class Prs10Model : public RubidiumModel {
 
   // It cannot take more octets for so long: XOFF now, XON then.
   void hold_off(Duration how_long);
-  unsigned eeprom_writes() const { return eeprom_writes_; }
+  unsigned stores() const override { return eeprom_writes_; }
   bool loop_active() const { return loop_ == Loop::kActive; }
 
  private:

@@ -34,6 +34,8 @@ class RubidiumModel {
   double phase_s() const;
   // What steering, warm-up and the loss of the line add to the free-running frequency now.
   double added_frequency() const { return steering() + (locked() ? 0 : kUnlockedFrequency); }
+  // Writes to its memory that wears out.
+  virtual unsigned stores() const = 0;
   bool locked() const { return now_ >= locks_at_ && now_ >= unlocked_until_; }
 
   // Power off and on: everything but the EEPROM is lost, the phase too.
@@ -43,6 +45,7 @@ class RubidiumModel {
   void deafen(Duration how_long);  // octets of the host are lost
   void noise(Bytes octets);        // on the line, in place of silence
   void set_temperature(double celsius) { temperature_c_ = celsius; }
+  double temperature_c() const { return temperature_c_; }
 
  protected:
   // Frequency while the crystal is not held by the line (assumed: crystal oscillators are better).
@@ -63,7 +66,6 @@ class RubidiumModel {
   SimTime now() const { return now_; }
   Duration age() const { return now_ - powered_at_; }
   Duration warm_up() const { return warm_up_; }
-  double temperature_c() const { return temperature_c_; }
 
  private:
   struct Octet {

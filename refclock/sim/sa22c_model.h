@@ -25,7 +25,7 @@ class Sa22cModel : public RubidiumModel {
   explicit Sa22cModel(const Options& options);
 
   bool lock_pin() const;  // asserted when good: the line, with g2 the pulse too
-  unsigned stores() const { return stores_; }
+  unsigned stores() const override { return stores_; }
   unsigned state() const { return state_; }
 
  private:

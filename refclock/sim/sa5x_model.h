@@ -26,7 +26,7 @@ class Sa5xModel : public RubidiumModel {
   };
   explicit Sa5xModel(const Options& options);
 
-  unsigned stores() const { return stores_; }
+  unsigned stores() const override { return stores_; }
   bool disciplining() const { return values_.at("Disciplining") == 1; }
 
  private:

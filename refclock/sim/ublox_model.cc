@@ -154,9 +154,9 @@ struct UbloxModel::Moment {
   Moment(UtcTime second, const UbloxSky& sky)
       : utc_s(second.ns / kNsPerSecond + sky.label_error_s - (sky.week_rollover ? kRollover_s : 0)),
         gps_s(utc_s + sky.gps_minus_utc_s - kGpsEpoch_s),
-        date(std::chrono::floor<std::chrono::days>(
-            std::chrono::sys_seconds(std::chrono::seconds(utc_s)))),
-        time(std::chrono::sys_seconds(std::chrono::seconds(utc_s)) - std::chrono::sys_days(date)) {}
+        leap_s(sky.leap_second ? 1 : 0),
+        date(std::chrono::floor<std::chrono::days>(named())),
+        time(named() - std::chrono::sys_days(date)) {}
 
   std::uint32_t itow_ms() const { return static_cast<std::uint32_t>(gps_s % kWeek_s * 1000); }
   std::uint16_t week() const { return static_cast<std::uint16_t>(gps_s / kWeek_s); }
@@ -165,10 +165,20 @@ struct UbloxModel::Moment {
   unsigned day() const { return static_cast<unsigned>(date.day()); }
   unsigned hour() const { return static_cast<unsigned>(time.hours().count()); }
   unsigned minute() const { return static_cast<unsigned>(time.minutes().count()); }
-  unsigned second() const { return static_cast<unsigned>(time.seconds().count()); }
+  unsigned second() const { return static_cast<unsigned>(time.seconds().count() + leap_s); }
+  std::chrono::sys_seconds named() const {
+    return std::chrono::sys_seconds(std::chrono::seconds(utc_s - leap_s));
+  }
+  // The pulse to come, in UTC.
+  std::int64_t next_s(const UbloxSky& sky) const {
+    const bool skips =
+        sky.leap == LeapIndicator::kDelete && utc_s + 2 == sky.leap_event.ns / kNsPerSecond;
+    return utc_s + 1 - leap_s + (skips ? 1 : 0);
+  }
 
   std::int64_t utc_s;
   std::int64_t gps_s;
+  std::int64_t leap_s;
   std::chrono::year_month_day date;
   std::chrono::hh_mm_ss<std::chrono::seconds> time;
 };
@@ -285,7 +295,7 @@ void UbloxModel::add_timing(Octets& out, const Moment& t, std::int32_t next_erro
                   .octets());
   }
   if (sends(0x0d, 0x01)) {  // of the pulse to come, in UTC's time of week
-    const std::int64_t next_s = t.utc_s - kGpsEpoch_s + 1;
+    const std::int64_t next_s = t.next_s(sky) - kGpsEpoch_s;
     add_frame(out, 0x0d01,
               Payload(16)
                   .put(0, static_cast<std::uint32_t>(next_s % kWeek_s * 1000))

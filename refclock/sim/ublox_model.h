@@ -35,6 +35,7 @@ struct UbloxSky {
   int gps_minus_utc_s = 18;
   LeapIndicator leap = LeapIndicator::kNone;  // announced
   UtcTime leap_event;                         // the first second after it
+  bool leap_second = false;                   // now: 23:59:60, which `second` calls 00:00:00
   int label_error_s = 0;                      // off by one, or by anything
   bool week_rollover = false;                 // 1024 weeks early
 };

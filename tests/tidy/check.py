@@ -34,7 +34,9 @@ PURE = re.compile(
     r"^(common/(base|time|crypto|ntp|nts)/|refclock/(gnss|rubidium|sim)/|server/(responder|access_policy|rate_limiter|transmit_delay|verdict|settings|refclock_options)[._])"
 )
 IMPURE = {"common/base/log.cc", "common/base/log.h", "common/crypto/entropy.cc", "common/crypto/entropy.h",
-          "refclock/sim/pps_device.cc", "refclock/sim/pps_device.h", "refclock/sim/pps_preload.cc"}
+          "refclock/sim/pps_device.cc", "refclock/sim/pps_device.h", "refclock/sim/pps_preload.cc",
+          "refclock/sim/pty.cc", "refclock/sim/pty.h", "refclock/sim/rack_clock.h", "refclock/sim/rack_server.cc",
+          "refclock/sim/refclock_sim.cc"}
 BANNED = [
     (r"::now\(", "take the time as an argument"),
     (r"\bclock_gettime\b|\bgettimeofday\b|\btime\(nullptr\)|\btime\(NULL\)", "take the time as an argument"),

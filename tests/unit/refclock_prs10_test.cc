@@ -161,7 +161,7 @@ TEST(Prs10Poller, ADayOfPollingNeverTimesOutNorWritesTheEeprom) {
     world.rack.run(wiring == Wiring::kPaperClock ? 24h : 3h);
     EXPECT_EQ(world.rack.poller.counts().timeouts, 0U);
     EXPECT_LE(world.rack.poller.counts().unexpected, 1U);  // the fence before the banner
-    EXPECT_EQ(world.model.eeprom_writes(), 0U);
+    EXPECT_EQ(world.model.stores(), 0U);
     EXPECT_EQ(world.rack.written.find('!'), std::string::npos);
   }
 }

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "refclock/host_clock.h"
@@ -15,6 +16,8 @@ using std::chrono::seconds;
 // u-blox: 38400 (generation 9) or 9600; timing receivers of others: 115200.
 constexpr std::array<unsigned, 5> kRates{38400, 9600, 115200, 460800, 57600};
 constexpr auto kTryRate = seconds(4);
+// Longer than pauses within a second's messages, and short enough to be over before the next.
+constexpr auto kQuiet = std::chrono::milliseconds(100);
 constexpr std::uint64_t kEnoughOctets = 200;
 // Without UBX time for so long, though set up for it, a receiver has lost its setting.
 constexpr auto kSettingLost = seconds(10);
@@ -35,6 +38,7 @@ GnssDriver::GnssDriver(boost::asio::io_context& context, const GnssOptions& opti
       observe_(std::move(observe)),
       receiver_(options.receiver),
       rate_since_(host_now()),
+      quiet_(context),
       line_(context, {options.device, options.baud != 0 ? options.baud : kRates[0]},
             {[this] { opened(); },
              [this](Bytes octets, HostTime arrival) { received(octets, arrival); }}) {}
@@ -63,6 +67,18 @@ void GnssDriver::received(Bytes octets, HostTime arrival) {
   while (const auto event = stream_.next()) {
     if (const auto* frame = std::get_if<gnss::Frame>(&*event)) take(*frame);
   }
+  await_quiet();
+}
+
+// Receivers send what belongs to a second in one go, and most do not say when it is over.
+void GnssDriver::await_quiet() {
+  quiet_.expires_after(kQuiet);
+  quiet_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    gnss::Reports reports;
+    receiver_.quiet(reports);
+    report(reports);
+  });
 }
 
 void GnssDriver::take(const gnss::Frame& frame) {
@@ -77,6 +93,10 @@ void GnssDriver::take(const gnss::Frame& frame) {
   }
   gnss::Reports reports;
   (void)receiver_.take(frame, reports);  // what it refuses, the stream's counts need not know
+  report(reports);
+}
+
+void GnssDriver::report(const gnss::Reports& reports) {
   for (const gnss::Report& report : reports) {
     if (const auto* weeks = std::get_if<gnss::WeekRollover>(&report)) {
       spdlog::warn("{}: the receiver's date is {} weeks early; put right", options_.device,
@@ -133,7 +153,7 @@ void GnssDriver::watch_rate(HostTime now) {
   if (frame_at_ && now - *frame_at_ < kTryRate) {
     rate_since_ = now;
     octets_then_ = line_.counts().octets_received;
-    rate_told_ = false;
+    if (std::exchange(rate_told_, false)) configure(now);
     return;
   }
   const std::uint64_t octets = line_.counts().octets_received - octets_then_;
@@ -148,7 +168,6 @@ void GnssDriver::watch_rate(HostTime now) {
   if (options_.baud != 0) return;
   rate_ = (rate_ + 1) % kRates.size();
   line_.set_baud(kRates[rate_]);
-  configure(now);
 }
 
 GnssStatus GnssDriver::status() const {

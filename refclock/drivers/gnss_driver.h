@@ -11,7 +11,7 @@
 // Thread rules: everything on the thread that runs the io_context; reports come on it.
 #pragma once
 
-#include <array>
+#include <boost/asio/steady_timer.hpp>
 #include <optional>
 #include <string>
 
@@ -53,6 +53,8 @@ class GnssDriver {
   void opened();
   void received(Bytes octets, HostTime arrival);
   void take(const gnss::Frame& frame);
+  void report(const gnss::Reports& reports);
+  void await_quiet();
   void configure(HostTime now);
   void watch_configuration(HostTime now);
   void watch_rate(HostTime now);
@@ -69,6 +71,7 @@ class GnssDriver {
   std::size_t rate_ = 0;           // being tried
   bool rate_told_ = false;
   GnssStatus status_;
+  boost::asio::steady_timer quiet_;
   SerialLine line_;  // last: it calls the rest
 };
 

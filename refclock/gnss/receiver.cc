@@ -211,6 +211,17 @@ void Receiver::hear(const T& m, Reports& out) {
   }
 }
 
+void Receiver::quiet(Reports& out) {
+  if (ubx_) {
+    commit(*ubx_, out);
+    ubx_->reported = true;
+  }
+  if (nmea_) {
+    commit(*nmea_, out);
+    nmea_->reported = true;
+  }
+}
+
 Receiver::UbxEpoch& Receiver::ubx_epoch(std::uint32_t itow_ms, Reports& out) {
   if (ubx_ && ubx_->itow_ms != itow_ms) commit(*std::exchange(ubx_, std::nullopt), out);
   if (!ubx_) {
@@ -256,6 +267,7 @@ bool Receiver::trusted(const UbxEpoch& epoch) {
 }
 
 void Receiver::commit(const UbxEpoch& epoch, Reports& out) {
+  if (epoch.reported) return;
   const auto second = named(epoch, out);
   const bool trust = second && trusted(epoch);
   if (second) {
@@ -414,6 +426,7 @@ bool Receiver::trusted(const NmeaEpoch& epoch, const std::optional<NamedSecond>&
 }
 
 void Receiver::commit(const NmeaEpoch& epoch, Reports& out) {
+  if (epoch.reported) return;
   const auto second = named(epoch, out);
   const bool trust = trusted(epoch, second);
   if (second) {

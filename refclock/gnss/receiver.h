@@ -2,9 +2,9 @@
 // condition, leap seconds.
 //
 // Messages of one epoch (same time of week, or same time of day) belong together; the epoch is
-// reported when NAV-EOE ends it, or when the next begins: then nearly a second late, which is why
-// every report carries when its message arrived. A stream that has UBX time (NAV-PVT, NAV-TIMEUTC)
-// is labelled by that alone.
+// reported when NAV-EOE ends it, when the caller says that the line is quiet, or when the next
+// begins: then nearly a second late, which is why every report carries when its message arrived. A
+// stream that has UBX time (NAV-PVT, NAV-TIMEUTC) is labelled by that alone.
 //
 // A label is trusted when all of this holds.
 //
@@ -90,10 +90,13 @@ class Receiver {
   void take(const nmea::Sentence& sentence, bool checked, HostTime arrival, Reports& out);
   // Decodes, too. Refused: the decoder's reason. RTCM and what we have no use for is nothing.
   std::optional<Why> take(const Frame& frame, Reports& out);
+  // Nothing has come for a while: the epoch is over. What still comes of it is left alone.
+  void quiet(Reports& out);
 
  private:
   struct UbxEpoch {
     HostTime arrival;
+    bool reported = false;
     std::uint32_t itow_ms = 0;
     std::optional<ubx::NavPvt> pvt;
     std::optional<ubx::NavTimeUtc> utc;
@@ -105,6 +108,7 @@ class Receiver {
 
   struct NmeaEpoch {
     HostTime arrival;
+    bool reported = false;
     std::optional<nmea::TimeOfDay> time;
     std::optional<nmea::Rmc> rmc;
     std::optional<nmea::Gga> gga;

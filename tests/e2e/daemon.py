@@ -219,7 +219,8 @@ class Daemon:
             "admin.listen": f"{HOST}:{self.admin_port}",
             **(settings or {}),
         }
-        self.refclock = {"driver": "system", "trust": True, "stratum": 10} if refclock is None else refclock
+        one = {"driver": "system", "trust": True, "stratum": 10} if refclock is None else refclock
+        self.refclocks = one if isinstance(one, list) else [one]
         self.environment = environment or {}
         self.descriptors = descriptors
         self.wrapper = list(wrapper)
@@ -233,7 +234,8 @@ class Daemon:
         with open(self.config_file, "w", encoding="ascii") as f:
             for section, keys in sections.items():
                 f.write(f"[{section}]\n" + "".join(f"{k} = {toml_value(v)}\n" for k, v in keys.items()))
-            f.write("[[refclock]]\n" + "".join(f"{k} = {toml_value(v)}\n" for k, v in self.refclock.items()))
+            for section in self.refclocks:
+                f.write("[[refclock]]\n" + "".join(f"{k} = {toml_value(v)}\n" for k, v in section.items()))
 
     def check(self):
         """What `timeballd --check` says of the configuration."""
@@ -374,6 +376,13 @@ class Daemon:
 ALL_BY_OPENSSL = {"crypto.implementation": "portable"}
 
 
+def sanitizer_runtime():
+    """ASan's runtime, where it is a library, must be loaded before anything else."""
+    libraries = subprocess.run(["ldd", BINARY], capture_output=True, text=True, check=True).stdout
+    sanitizer = re.search(r"lib(?:clang_rt\.)?asan\S* => (\S+)", libraries)
+    return [sanitizer[1]] if sanitizer else []
+
+
 class Shim:
     """Preloads shim.c into a daemon: a clock that is stepped, an OpenSSL that fails."""
 
@@ -393,11 +402,7 @@ class Shim:
             f.write(octets)
 
     def environment(self):
-        """ASan's runtime, where it is a library, must come before us."""
-        libraries = subprocess.run(["ldd", BINARY], capture_output=True, text=True, check=True).stdout
-        sanitizer = re.search(r"lib(?:clang_rt\.)?asan\S* => (\S+)", libraries)
-        preload = [sanitizer[1]] if sanitizer else []
-        return {"LD_PRELOAD": " ".join([*preload, self.library]), "TIMEBALL_SHIM": self.control,
+        return {"LD_PRELOAD": " ".join([*sanitizer_runtime(), self.library]), "TIMEBALL_SHIM": self.control,
                 "TIMEBALL_SHIM_LOG": self.calls_file}
 
     def calls(self):

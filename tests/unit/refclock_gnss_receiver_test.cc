@@ -40,6 +40,7 @@ class Listener {
 
   void hear(const ubx::Message& message) { receiver_.take(message, at, reports); }
   // With its checksum, unless told otherwise.
+  void fall_silent() { receiver_.quiet(reports); }
   void say(const std::string& sentence, bool checked = true) {
     const Octets octets(sentence.begin(), sentence.end());
     receiver_.take(nmea::decode(octets), checked, at, reports);
@@ -498,6 +499,29 @@ TEST(GnssReceiver, NmeaIsTrustedAfterFiveSecondsInARow) {
   EXPECT_EQ(label.second, utc(date(2025, 7, 31), 12, 0, 4));
   EXPECT_EQ(label.arrival, kStart + seconds(4));
   EXPECT_TRUE(longer.last<GnssCondition>().usable);
+}
+
+TEST(GnssReceiver, SilenceEndsAnEpochOnce) {
+  Listener l;
+  l.hear(good_pvt());
+  EXPECT_TRUE(l.all<SecondLabel>().empty());
+  l.fall_silent();
+  ASSERT_EQ(l.all<SecondLabel>().size(), 1U);
+  EXPECT_EQ(l.last<SecondLabel>().arrival, kStart);
+  l.hear(good_utc());  // a straggler
+  l.fall_silent();
+  EXPECT_EQ(l.all<SecondLabel>().size(), 1U);
+
+  Listener plain;
+  for (int i = 0; i < 6; ++i) {
+    plain.at = kStart + seconds(i);
+    plain.say(rmc(i));
+    plain.fall_silent();
+    EXPECT_EQ(plain.all<SecondLabel>().size(), static_cast<std::size_t>(i) + 1);
+    plain.say(rmc(i));  // again
+    plain.fall_silent();
+  }
+  EXPECT_EQ(plain.all<SecondLabel>().size(), 6U);
 }
 
 TEST(GnssReceiver, PlainNmeaHasToSettle) {

@@ -1,0 +1,228 @@
+"""The daemon on a rack: a simulated receiver and rubidium on ptys, their pulses through the real ioctl code."""
+import os
+import struct
+import socket
+import subprocess
+import time
+
+import pytest
+
+import daemon as daemons
+from rack import Reading, SimulatedRack, Watch, alarm, becomes, environment, state
+
+SETTINGS = {"ntp.shards": 1, "nts_ke.enabled": False, "clock.holdover_limit": "10ms", "clock.leap_file": ""}
+GPS, NONE = b"GPS\0", bytes(4)
+
+
+@pytest.fixture(scope="module")
+def rack(tmp_path_factory):
+    with SimulatedRack(tmp_path_factory.mktemp("rack") / "devices", "--offset", "250ms", "--warm-up", "3s") as running:
+        yield running
+        assert running.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def server(start, rack):
+    with start(SETTINGS, refclock=rack.refclocks(), environment=environment()) as d:
+        yield d
+
+
+@pytest.fixture
+def locked(server, rack):
+    becomes(server, "LOCKED")
+    return server
+
+
+def lines(server, text):
+    return [line for line in server.log().splitlines() if text in line]
+
+
+# In this order: one rack, one daemon.
+
+
+def test_serves_nothing_before_it_knows(start, rack):
+    with start(SETTINGS, refclock=rack.refclocks(), environment=environment()) as d:
+        first = Reading(d, rack)
+    assert (first.header.leap, first.header.stratum, first.header.reference_id) == (3, 0, NONE), first
+    assert first.dispersion_ns == 1e9
+
+
+def test_locks_and_serves_the_rack_and_not_the_kernel(locked, rack):
+    with Watch(locked, rack) as watch:
+        time.sleep(3)
+    watch.check()
+    last = watch.readings[-1]
+    assert (last.header.leap, last.header.stratum, last.header.reference_id) == (0, 1, GPS), last
+    assert last.dispersion_ns < 22e3 + 15300, last  # 20 us of latency and 2; in units of 15.3 us, rounded up
+    for name in ("timeball_gnss_usable", "timeball_gnss_configured", "timeball_rubidium_locked"):
+        assert locked.metric(name) == 1, name
+    assert locked.metric("timeball_gnss_satellites_used") == 14
+    assert locked.metric("timeball_rubidium_temperature_celsius") > 20
+    assert locked.metric("timeball_gnss_labels_total", trusted="yes") > 5
+
+
+def test_outage_and_recovery_without_a_step(locked, rack):
+    with Watch(locked, rack) as watch:
+        rack.do("gnss off")
+        becomes(locked, "HOLDOVER")
+        time.sleep(10)
+        held = Reading(locked, rack)
+        rack.do("gnss on")
+        becomes(locked, "LOCKED")
+        time.sleep(2)
+    watch.check()
+    assert (held.header.leap, held.header.stratum, held.header.reference_id) == (0, 1, GPS), held
+    assert all(r.header.stratum == 1 for r in watch.readings)
+    assert not alarm(locked, "bound-exceeded")
+
+
+def test_wrong_label_is_an_alarm_and_never_the_time(locked, rack):
+    with Watch(locked, rack) as watch:
+        rack.do("gnss label 1")
+        daemons.wait_for(lambda: alarm(locked, "label-disagrees"), 15, "the alarm")
+        time.sleep(8)
+        rack.do("gnss label 0")
+    watch.check()
+    # That receiver is out for an hour; the rubidium is not.
+    assert state(locked) == "HOLDOVER"
+    assert locked.metric("timeball_refclock_flag", flag="suspect") == 1
+
+
+def test_second_daemon_on_the_ports_is_told_who_has_them(server, start, rack):
+    with start(SETTINGS, refclock=rack.refclocks(), environment=environment()) as second:
+        in_use = f"in use by timeballd (pid {server.process.pid}); trying again every second"
+        daemons.wait_for(lambda: len(lines(second, in_use)) == 2, 15, "told, once for each port")
+        time.sleep(2)
+        assert len(lines(second, in_use)) == 2
+        assert second.metric("timeball_serial_open_failures_total", line="gnss") >= 2
+
+
+# Devices that come and go.
+
+
+@pytest.fixture(scope="module")
+def other_rack(tmp_path_factory):
+    with SimulatedRack(tmp_path_factory.mktemp("rack") / "devices", "--warm-up", "3s", "--seed", "2") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def other(start, other_rack):
+    """A daemon that has not excluded its receiver."""
+    with start(SETTINGS, refclock=other_rack.refclocks(), environment=environment()) as d:
+        becomes(d, "LOCKED")
+        yield d
+
+
+def test_unplugged_for_half_a_minute(other, other_rack):
+    with Watch(other, other_rack) as watch:
+        for port in ("gnss", "pps-rubidium"):
+            other_rack.do(port + " unplug")
+        time.sleep(30)
+        for port in ("gnss", "pps-rubidium"):
+            other_rack.do(port + " plug")
+        becomes(other, "LOCKED")
+        daemons.wait_for(lambda: other.metric("timeball_gnss_configured") == 1, 15, "set up again")
+    watch.check()
+    assert len(lines(other, other_rack.path("gnss") + ": lost")) == 1
+    assert len(lines(other, other_rack.path("pps-rubidium") + ": lost")) == 1
+    assert other.metric("timeball_serial_lost_total", line="gnss") == 1
+    assert other.metric("timeball_serial_opened_total", line="gnss") == 2
+    assert other.metric("timeball_pulse_lost_total", pulse="rubidium") == 1
+    assert other.metric("timeball_serial_open_failures_total", line="gnss") > 20
+
+
+def test_garbage_as_at_a_wrong_rate(other, other_rack):
+    refused = other.metric("timeball_gnss_refusals_total")
+    with Watch(other, other_rack) as watch:
+        other_rack.do("gnss garbage 12s")
+        daemons.wait_for(lambda: lines(other, "octets that are no message of a receiver"), 15, "said so")
+        becomes(other, "LOCKED", 90)
+    watch.check()
+    assert len(lines(other, "octets that are no message of a receiver")) == 1
+    assert other.metric("timeball_gnss_refusals_total") > refused
+
+
+def test_second_process_on_the_port_is_named(other, other_rack):
+    device = os.path.realpath(other_rack.path("rubidium"))
+    fd = os.open(device, os.O_RDONLY | os.O_NOCTTY)
+    with subprocess.Popen(["sleep", "60"], stdin=fd) as intruder:
+        os.close(fd)
+        try:
+            daemons.wait_for(lambda: lines(other, f"sleep (pid {intruder.pid}) has opened it too"), 20, "named")
+        finally:
+            intruder.terminate()
+    daemons.wait_for(lambda: lines(other, "has left it"), 20, "gone")
+    assert other.metric("timeball_serial_intruders_total", line="rubidium") == 1
+
+
+def test_receiver_that_forgets_its_setting_is_set_up_again(other, other_rack):
+    before = other.metric("timeball_gnss_configurations_total")
+    other_rack.do("gnss reboot")
+    daemons.wait_for(lambda: other.metric("timeball_gnss_configurations_total") > before, 60, "set up again")
+    daemons.wait_for(lambda: other.metric("timeball_gnss_configured") == 1, 15, "set up")
+
+
+def test_rubidium_that_restarts_is_noticed(other, other_rack):
+    other_rack.do("rubidium reboot")
+    daemons.wait_for(lambda: other.metric("timeball_refclock_alarms_total", alarm="rubidium-jumped") > 1, 15, "noticed")
+    becomes(other, "LOCKED")
+
+
+# What is beyond the limits.
+
+
+def test_holdover_ends_at_the_limit(start, tmp_path):
+    with SimulatedRack(tmp_path / "devices", "--warm-up", "3s") as rack:
+        with start({**SETTINGS, "clock.holdover_limit": "30us"}, refclock=rack.refclocks(),
+                   environment=environment()) as d:
+            becomes(d, "LOCKED")
+            with Watch(d, rack) as watch:
+                rack.do("gnss off")
+                becomes(d, "FREERUN", 120)
+            watch.check()
+            out = Reading(d, rack)
+            assert (out.header.leap, out.header.stratum, out.header.reference_id) == (3, 0, NONE), out
+            assert alarm(d, "bound-exceeded")
+            rack.do("gnss on")
+            becomes(d, "LOCKED")
+
+
+@pytest.mark.parametrize("model", ("sa5x", "sa22c"))
+def test_other_oscillators(start, tmp_path, model):
+    with SimulatedRack(tmp_path / "devices", "--rubidium", model, "--warm-up", "3s") as rack:
+        with start(SETTINGS, refclock=rack.refclocks(model), environment=environment()) as d:
+            becomes(d, "LOCKED")
+            daemons.wait_for(lambda: d.metric("timeball_rubidium_locked") == 1, 15, "the rubidium")
+            assert d.metric("timeball_refclock_flag", flag="degraded") == 0
+
+
+def test_receiver_of_nmea_only(start, tmp_path):
+    with SimulatedRack(tmp_path / "devices", "--receiver", "nmea", "--rubidium", "none") as rack:
+        refclocks = rack.refclocks(rubidium=None)
+        refclocks[0]["settling"] = "1s"
+        with start(SETTINGS, refclock=refclocks, environment=environment()) as d:
+            becomes(d, "LOCKED")
+            with Watch(d, rack) as watch:
+                time.sleep(3)
+            watch.check()
+            assert lines(d, "no u-blox receiver has answered")
+
+
+# Other programs.
+
+
+def test_sock_samples_are_the_time_when_there_are_no_pulses(start, tmp_path):
+    path = str(tmp_path / "sock")
+    refclocks = [{"driver": "sock", "device": path, "error_bound": "2ms"}]
+    with start(SETTINGS, refclock=refclocks) as d:
+        import socket
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.connect(path)
+            for _ in range(12):
+                now = time.time_ns()
+                s.send(struct.pack("qqdiiii", now // 10**9, now % 10**9 // 1000, 0.5, 0, 0, 0, 0x534F434B))
+                time.sleep(0.5)
+        assert state(d) == "LOCKED"
+        assert d.metric("timeball_samples_total", source="0") == 12
+        assert d.metric("timeball_clock_offset_seconds") == pytest.approx(0.5, abs=2e-3)

@@ -95,7 +95,7 @@ void Discipline::step(const SecondLabel& label) {
   if (verdict != PulseLabeler::Verdict::kDisagrees) return;
   seen_.set(Alarm::kLabelDisagrees);
   if (labeler_.disagreements() >= options_.labeling.agreeing_seconds) {
-    threats_.report(Alarm::kLabelDisagrees);
+    threats_.report(Alarm::kLabelDisagrees, label.arrival);
   }
 }
 
@@ -132,17 +132,17 @@ void Discipline::heed(Estimator::Verdict verdict, HostTime at, std::optional<Hos
         used = at;
       } else if (labeler_.disagreements() == 0 && threats_.clean(at) &&
                  !estimator_.readmit(at, false)) {
-        threats_.report(Alarm::kPhaseSlope);
+        threats_.report(Alarm::kPhaseSlope, at);
       }
       return;
     case Estimator::Verdict::kMisfit:
       seen_.set(Alarm::kPhaseStep);
-      if (excluded) threats_.report(Alarm::kPhaseStep);
+      if (excluded) threats_.report(Alarm::kPhaseStep, at);
       return;
     case Estimator::Verdict::kStep:
-      return threats_.report(Alarm::kPhaseStep);
+      return threats_.report(Alarm::kPhaseStep, at);
     case Estimator::Verdict::kSlope:
-      return threats_.report(Alarm::kPhaseSlope);
+      return threats_.report(Alarm::kPhaseSlope, at);
     case Estimator::Verdict::kHost:
       return seen_.set(Alarm::kHostClock);
   }
@@ -191,7 +191,7 @@ void Discipline::ask_sources(HostTime now) {
                         static_cast<double>(estimator_.utc_minus_host(0) - sources_offset_ns_);
   if (!intersection(ours, selection->agreed).empty()) return;
   seen_.set(Alarm::kSourcesDisagree);
-  threats_.report(Alarm::kSourcesDisagree);
+  threats_.report(Alarm::kSourcesDisagree, now);
 }
 
 // A bare PPS: its seconds are those nearest to what the other sources say.

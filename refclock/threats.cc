@@ -17,19 +17,21 @@ void Threats::hear(const GnssCondition& condition) {
   standing_.set(Alarm::kAntenna,
                 condition.antenna == Antenna::kShort || condition.antenna == Antenna::kOpen);
   quiet_ = !jammed && !spoofed && !moved;
-  if (jammed) report(Alarm::kJamming);
-  if (spoofed) report(Alarm::kSpoofing);
-  if (moved) report(Alarm::kPosition);
+  if (jammed) report(Alarm::kJamming, condition.at);
+  if (spoofed) report(Alarm::kSpoofing, condition.at);
+  if (moved) report(Alarm::kPosition, condition.at);
 }
 
-void Threats::report(Alarm found) {
+void Threats::report(Alarm found, HostTime at) {
   found_.set(found);
+  if (found == Alarm::kPhaseSlope && !slope_since_) slope_since_ = at;
   excluded_ = true;
   clean_since_.reset();
 }
 
 bool Threats::clean(HostTime now) {
   if (!excluded_ || !quiet_) return false;
+  if (slope_since_ && now - *slope_since_ > limits_.slope_doubt) return false;
   if (!clean_since_ || now - last_clean_ > limits_.clean_gap) clean_since_ = now;
   last_clean_ = now;
   if (now - *clean_since_ < limits_.clean_time) return false;
@@ -41,6 +43,7 @@ void Threats::readmit() {
   excluded_ = false;
   found_ = {};
   clean_since_.reset();
+  slope_since_.reset();
 }
 
 }  // namespace timeball::refclock

@@ -180,6 +180,7 @@ struct Daemon::Impl {
     for (const auto& shard : shards) start(*shard);
     if (ke_service) ke_service->start();
     announce();
+    signals.add(SIGUSR1);
     wait_for_signal();
     tick();
     control.run();
@@ -199,6 +200,10 @@ struct Daemon::Impl {
   void wait_for_signal() {
     signals.async_wait([this](const boost::system::error_code& error, int number) {
       if (error) return;
+      if (number == SIGUSR1) {
+        readmit();
+        return wait_for_signal();
+      }
       if (number != SIGHUP) {
         spdlog::info("stopping on {}", number == SIGTERM ? "SIGTERM" : "SIGINT");
         return control.stop();
@@ -206,6 +211,12 @@ struct Daemon::Impl {
       reload();
       wait_for_signal();
     });
+  }
+
+  void readmit() {
+    if (!clock.rack) return spdlog::warn("SIGUSR1: there is no receiver to take back");
+    spdlog::info("SIGUSR1: GNSS is right, says the operator");
+    clock.rack->readmit();
   }
 
   void reload() {

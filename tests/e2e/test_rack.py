@@ -1,5 +1,6 @@
 """The daemon on a rack: a simulated receiver and rubidium on ptys, their pulses through the real ioctl code."""
 import os
+import signal
 import struct
 import socket
 import subprocess
@@ -83,9 +84,12 @@ def test_wrong_label_is_an_alarm_and_never_the_time(locked, rack):
         time.sleep(8)
         rack.do("gnss label 0")
     watch.check()
-    # That receiver is out for an hour; the rubidium is not.
+    # That receiver is out for an hour, or until the operator says otherwise; the rubidium is not.
     assert state(locked) == "HOLDOVER"
     assert locked.metric("timeball_refclock_flag", flag="suspect") == 1
+    locked.process.send_signal(signal.SIGUSR1)
+    becomes(locked, "LOCKED")
+    assert locked.metric("timeball_refclock_flag", flag="suspect") == 0
 
 
 def test_second_daemon_on_the_ports_is_told_who_has_them(server, start, rack):

@@ -67,7 +67,7 @@ TEST(Threats, EachIndicatorHasItsAlarmAndItsWeight) {
 
 TEST(Threats, AnHourOfCleanSecondsReadmits) {
   Threats threats{{}};
-  threats.report(Alarm::kPhaseStep);
+  threats.report(Alarm::kPhaseStep, at(0));
   for (int s = 0; s < 3600; ++s) ASSERT_FALSE(threats.clean(at(s))) << s;
   EXPECT_TRUE(threats.excluded());
   EXPECT_TRUE(threats.clean(at(3600)));
@@ -77,9 +77,9 @@ TEST(Threats, AnHourOfCleanSecondsReadmits) {
 
 TEST(Threats, TheHourStartsAgainAfterAnythingElse) {
   Threats threats{{}};
-  threats.report(Alarm::kPhaseStep);
+  threats.report(Alarm::kPhaseStep, at(0));
   for (int s = 0; s < 3000; ++s) threats.clean(at(s));
-  threats.report(Alarm::kPhaseStep);
+  threats.report(Alarm::kPhaseStep, at(3000));
   for (int s = 3000; s < 6600; ++s) ASSERT_FALSE(threats.clean(at(s)));
   // A gap: nobody saw whether it was clean.
   for (int s = 6606; s < 6606 + 3600; ++s) ASSERT_FALSE(threats.clean(at(s))) << s;
@@ -96,9 +96,28 @@ TEST(Threats, NoSecondIsCleanWhileAnIndicatorStands) {
   }
 }
 
+// A spoofer that walks slowly need only wait until the rubidium may have gone as far.
+TEST(Threats, ADayAfterASlopeOnlyTheOperatorReadmits) {
+  constexpr int kDay = 86'400;
+  Threats early{{}};
+  early.report(Alarm::kPhaseSlope, at(0));
+  for (int s = kDay - 3600; s < kDay; ++s) ASSERT_FALSE(early.clean(at(s))) << s;
+  EXPECT_TRUE(early.clean(at(kDay)));
+
+  Threats late{{}};
+  late.report(Alarm::kPhaseSlope, at(0));
+  late.report(Alarm::kPhaseSlope, at(kDay / 2));  // still there: the day began with the first
+  for (int s = kDay - 3599; s < kDay + 7200; ++s) ASSERT_FALSE(late.clean(at(s))) << s;
+  late.readmit();
+  EXPECT_FALSE(late.excluded());
+  late.report(Alarm::kPhaseSlope, at(2 * kDay));
+  for (int s = 0; s < 3600; ++s) ASSERT_FALSE(late.clean(at(2 * kDay + s))) << s;
+  EXPECT_TRUE(late.clean(at(2 * kDay + 3600)));
+}
+
 TEST(Threats, TheOperatorReadmitsAtOnce) {
   Threats threats{{}};
-  threats.report(Alarm::kPhaseSlope);
+  threats.report(Alarm::kPhaseSlope, at(0));
   threats.readmit();
   EXPECT_FALSE(threats.excluded());
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 BUILD = Path(os.environ.get("TIMEBALL_BUILD", Path(__file__).resolve().parents[2] / "build"))
-BINARY = BUILD / "refclock" / "sim" / "refclock-sim"
+BINARY = BUILD / "refclock" / "refclock-sim"
 SECOND = 1_000_000_000
 PATIENCE = 20  # s; the machine may be busy
 MON_VER = bytes.fromhex("b5620a0400000e34")

@@ -194,6 +194,15 @@ struct RackServer::Impl {
   std::array<std::unique_ptr<PpsDevice>, kPorts.size()> pulses;
 };
 
+std::string tell_rack(const fs::path& directory, const std::string& command) {
+  stream_protocol::iostream control{stream_protocol::endpoint(directory / "control")};
+  control << command << std::endl;
+  std::string answer;
+  if (std::getline(control, answer)) return answer;
+  throw std::runtime_error("nobody serves " + directory.string() +
+                           "; start refclock-sim with that directory first");
+}
+
 RackServer::RackServer(const RackServerOptions& options) : impl_(std::make_unique<Impl>(options)) {}
 RackServer::~RackServer() = default;
 

@@ -256,6 +256,39 @@ def run(*arguments):
     return subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=60)
 
 
+def test_tell(shared, tmp_path):
+    done = run("--directory", shared.directory, "--tell", "gnss label -1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+    assert json.loads(run("--directory", shared.directory, "--tell", "status").stdout)["gnss"]["label_error_s"] == -1
+    assert shared.command("gnss label 0") == "ok"
+    refused = run("--directory", shared.directory, "--tell", "gnss jam")
+    assert (refused.returncode, refused.stdout) == (1, 'error: gnss jam takes on|off: write "gnss jam on"\n')
+    refused = run("--directory", tmp_path, "--tell", "status")
+    assert refused.returncode == 1
+    assert refused.stderr == f"refclock-sim: nobody serves {tmp_path}; start refclock-sim with that directory first\n"
+
+
+PPS_FETCH = 0xC00870A4
+FETCH = f"""
+import fcntl, os, struct, sys
+device = os.open(sys.argv[1], os.O_RDWR)
+for _ in range(2):
+    data = bytearray(48) + struct.pack("qiI", 5, 0, 0)
+    fcntl.ioctl(device, {PPS_FETCH}, data)
+    print(*struct.unpack_from("IIqi", data))
+"""
+
+
+def test_preloaded_programs_find_a_pps_device(shared):
+    """The ioctl of RFC 2783, by a program that was told nothing."""
+    fetched = subprocess.run(["/usr/bin/python3", "-c", FETCH, shared.directory / "pps-gnss"], capture_output=True, text=True,
+                             timeout=60, env={"LD_PRELOAD": str(BINARY.parent / "sim" / "libtimeball-pps-sim.so")})
+    assert fetched.returncode == 0, fetched.stderr
+    first, second = ([int(field) for field in line.split()] for line in fetched.stdout.splitlines())
+    assert second[0] + second[1] > first[0] + first[1]
+    assert min(second[3], SECOND - second[3]) < 1_000_000
+
+
 def test_two_do_not_share_a_directory(shared):
     refused = run("--directory", shared.directory)
     assert refused.returncode == 1

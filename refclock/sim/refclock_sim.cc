@@ -29,10 +29,10 @@ const std::map<std::string, RubidiumKind> kRubidiums = {{"prs10", RubidiumKind::
                                                         {"sa22c", RubidiumKind::kSa22c},
                                                         {"none", RubidiumKind::kNone}};
 
-// An option that is written as a duration of at most `most`, which `store` takes.
+// An option that is written as a duration of at most `most`; negative: or as much below zero.
 void add_duration(CLI::App& app, const std::string& name, Duration& value, Duration most,
                   bool negative, const std::string& help) {
-  const auto read = [=, &value](std::string text) {
+  const auto read = [=, &value](const std::string& text) {
     const bool minus = negative && text.starts_with('-');
     const auto duration = parse_duration(text.substr(minus ? 1 : 0));
     if (!duration || *duration > most) {
@@ -50,11 +50,9 @@ void add_duration(CLI::App& app, const std::string& name, Duration& value, Durat
 template <class Kind>
 void add_kind(CLI::App& app, const std::string& name, const std::map<std::string, Kind>& kinds,
               Kind& value, const std::string& usual, const std::string& help) {
-  std::vector<std::string> names;
-  for (const auto& [known, kind] : kinds) names.push_back(known);
   app.add_option_function<std::string>(
          name, [&kinds, &value](const std::string& text) { value = kinds.at(text); }, help)
-      ->check(CLI::IsMember(names))
+      ->check(CLI::IsMember(kinds))
       ->default_str(usual);
 }
 

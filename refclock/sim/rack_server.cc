@@ -147,7 +147,11 @@ struct RackServer::Impl {
     const RackClock::Pair now = clock.read();
     rack.advance(now.truth);
     std::string answer = execute(rack, line, now.kernel);
-    follow_plugs();
+    try {
+      follow_plugs();
+    } catch (const std::runtime_error& error) {
+      answer = std::string("error: ") + error.what();
+    }
     go_on();
     return answer + "\n";
   }

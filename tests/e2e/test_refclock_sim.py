@@ -213,6 +213,17 @@ def test_unplugging_a_line_hangs_up_and_a_new_one_comes_by_the_old_name(shared):
         assert line.read_until(lambda h: b"\r" in h) == b"PRS10_3.24_SN_12345\r"
 
 
+def test_a_name_that_is_taken_meanwhile(shared):
+    path = shared.directory / "gnss"
+    assert shared.command("gnss unplug") == "ok"
+    path.write_text("mine")
+    assert shared.command("gnss plug").startswith(f"error: cannot make {path}: File exists; remove what is there")
+    assert path.read_text() == "mine"
+    path.unlink()
+    assert shared.command("gnss plug") == "ok"
+    assert path.is_symlink()
+
+
 def test_unplugging_a_pulse(shared):
     with shared.pulses("pps-gnss") as edge:
         assert edge()

@@ -2,6 +2,7 @@
 
 #include <linux/pps.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -28,7 +29,8 @@ PpsDevice::PpsDevice(std::string path) : path_(std::move(path)) {
     throw std::runtime_error(path_ + ": too long a path for a socket");
   }
   path_.copy(address.sun_path, path_.size());
-  unlink(path_.c_str());
+  struct stat status {};
+  if (lstat(path_.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) unlink(path_.c_str());
   listener_ = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (listener_ < 0 ||
       bind(listener_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||

@@ -51,7 +51,7 @@ std::optional<bool> on_or_off(std::string_view text) {
 bool spoof(Rack& rack, std::string_view text) {
   const bool negative = text.starts_with('-');
   const auto duration = parse_duration(text.substr(negative ? 1 : 0));
-  if (!duration || *duration > Duration(std::llround(ReceiverUnit::kMostSpoof_ns))) return false;
+  if (!duration || *duration > Duration(std::llround(ReceiverUnit::kMostSpoofNs))) return false;
   ReceiverState& state = rack.receiver()->state;
   state.spoof_ns = static_cast<double>(negative ? -duration->count() : duration->count());
   state.walk_ns_per_s = 0;

@@ -37,6 +37,15 @@ constexpr std::size_t kLongestCommand = 256;
 constexpr std::array<const char*, kPorts.size()> kNames = {"gnss", "rubidium", "pps-gnss",
                                                            "pps-rubidium"};
 
+// Removes what it names, however it ends.
+struct Removal {
+  fs::path path;
+  ~Removal() {
+    std::error_code ignored;
+    if (!path.empty()) fs::remove(path, ignored);
+  }
+};
+
 bool is_line(Port port) {
   return port == Port::kGnss || port == Port::kRubidium;
 }
@@ -55,12 +64,6 @@ struct RackServer::Impl {
     listen();
     follow_plugs();
   }
-  ~Impl() {
-    std::error_code ignored;
-    fs::remove(control(), ignored);
-  }
-
-  fs::path control() const { return options.directory / "control"; }
 
   void make_directory() const {
     std::error_code error;
@@ -72,7 +75,7 @@ struct RackServer::Impl {
   }
 
   void listen() {
-    const std::string path = control();
+    const std::string path = options.directory / "control";
     if (path.size() >= 100) throw std::runtime_error(path + ": too long; give a shorter directory");
     const stream_protocol::endpoint endpoint(path);
     error_code error;
@@ -87,6 +90,7 @@ struct RackServer::Impl {
     acceptor.open(endpoint.protocol());
     acceptor.bind(endpoint, error);
     if (error) throw std::runtime_error("cannot make " + path + ": " + error.message());
+    control.path = path;
     acceptor.listen();
   }
 
@@ -143,7 +147,11 @@ struct RackServer::Impl {
     const RackClock::Pair now = clock.read();
     rack.advance(now.truth);
     std::string answer = execute(rack, line, now.kernel);
-    follow_plugs();
+    try {
+      follow_plugs();
+    } catch (const std::runtime_error& error) {
+      answer = std::string("error: ") + error.what();
+    }
     go_on();
     return answer + "\n";
   }
@@ -185,9 +193,19 @@ struct RackServer::Impl {
   asio::steady_timer timer;
   asio::signal_set signals;
   stream_protocol::acceptor acceptor;
+  Removal control;
   std::array<std::unique_ptr<Pty>, kPorts.size()> lines;
   std::array<std::unique_ptr<PpsDevice>, kPorts.size()> pulses;
 };
+
+std::string tell_rack(const fs::path& directory, const std::string& command) {
+  stream_protocol::iostream control{stream_protocol::endpoint(directory / "control")};
+  control << command << std::endl;
+  std::string answer;
+  if (std::getline(control, answer)) return answer;
+  throw std::runtime_error("nobody serves " + directory.string() +
+                           "; start refclock-sim with that directory first");
+}
 
 RackServer::RackServer(const RackServerOptions& options) : impl_(std::make_unique<Impl>(options)) {}
 RackServer::~RackServer() = default;

@@ -40,4 +40,8 @@ class RackServer {
   std::unique_ptr<Impl> impl_;
 };
 
+// Gives a command to the rack that is served in a directory; its answer, without the end of the
+// line. Throws std::runtime_error with one sentence.
+std::string tell_rack(const std::filesystem::path& directory, const std::string& command);
+
 }  // namespace timeball::refclock::sim

@@ -41,7 +41,7 @@ ReceiverUnit::ReceiverUnit(ReceiverKind kind, SimTime now, Random random, Agenda
 
 void ReceiverUnit::prepare(SimTime second) {
   noise_.faults.spoof_ns = state.spoof_ns;
-  state.spoof_ns = std::clamp(state.spoof_ns + state.walk_ns_per_s, -kMostSpoof_ns, kMostSpoof_ns);
+  state.spoof_ns = std::clamp(state.spoof_ns + state.walk_ns_per_s, -kMostSpoofNs, kMostSpoofNs);
   const SimTime at = second + Duration(std::llround(noise_.pulse_ns()));
   agenda_.at(at, [this, second, at] { pulse(second, at); });
 }

@@ -38,7 +38,7 @@ struct ReceiverState {
 class ReceiverUnit {
  public:
   // Further off the pulse would be another second's.
-  static constexpr double kMostSpoof_ns = 4e8;
+  static constexpr double kMostSpoofNs = 4e8;
 
   // pulse: called at each. Pulses begin with the second after the next.
   ReceiverUnit(ReceiverKind kind, SimTime now, Random random, Agenda& agenda,

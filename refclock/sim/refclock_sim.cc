@@ -29,10 +29,10 @@ const std::map<std::string, RubidiumKind> kRubidiums = {{"prs10", RubidiumKind::
                                                         {"sa22c", RubidiumKind::kSa22c},
                                                         {"none", RubidiumKind::kNone}};
 
-// An option that is written as a duration of at most `most`, which `store` takes.
+// An option that is written as a duration of at most `most`; negative: or as much below zero.
 void add_duration(CLI::App& app, const std::string& name, Duration& value, Duration most,
                   bool negative, const std::string& help) {
-  const auto read = [=, &value](std::string text) {
+  const auto read = [=, &value](const std::string& text) {
     const bool minus = negative && text.starts_with('-');
     const auto duration = parse_duration(text.substr(minus ? 1 : 0));
     if (!duration || *duration > most) {
@@ -50,15 +50,22 @@ void add_duration(CLI::App& app, const std::string& name, Duration& value, Durat
 template <class Kind>
 void add_kind(CLI::App& app, const std::string& name, const std::map<std::string, Kind>& kinds,
               Kind& value, const std::string& usual, const std::string& help) {
-  std::vector<std::string> names;
-  for (const auto& [known, kind] : kinds) names.push_back(known);
   app.add_option_function<std::string>(
          name, [&kinds, &value](const std::string& text) { value = kinds.at(text); }, help)
-      ->check(CLI::IsMember(names))
+      ->check(CLI::IsMember(kinds))
       ->default_str(usual);
 }
 
-void add_options(CLI::App& app, RackServerOptions& options) {
+const std::string kDevices =
+    "DIR/gnss and DIR/rubidium are serial lines. DIR/pps-gnss and DIR/pps-rubidium are PPS\n"
+    "devices for programs that run with LD_PRELOAD=libtimeball-pps-sim.so. DIR/control, a Unix\n"
+    "socket, takes commands, one a line, and so does --tell:\n";
+const std::string kEnd =
+    "True time begins with CLOCK_REALTIME and runs with CLOCK_MONOTONIC_RAW; the system's clock\n"
+    "is only read. Exit status: 0 ended by SIGINT or SIGTERM, or told; 1 cannot run, or the\n"
+    "command was refused; 2 wrong command line.";
+
+void add_options(CLI::App& app, RackServerOptions& options, std::string& command) {
   RackOptions& rack = options.rack;
   app.add_option("--directory", options.directory, "Where the devices appear; made if it is not")
       ->required()
@@ -75,24 +82,26 @@ void add_options(CLI::App& app, RackServerOptions& options) {
   add_duration(app, "--irq-latency", rack.irq_latency, 100ms, false,
                "Edges are stamped late by one fifth to the whole of this; more than 20us leaves "
                "what timeballd takes for granted of interrupts");
+  app.add_option(
+         "--tell", command,
+         "Give this command to the refclock-sim that runs in DIR, print its answer, and end")
+      ->type_name("COMMAND");
   app.set_version_flag("--version", "refclock-sim " TIMEBALL_VERSION);
-  app.footer(
-      "DIR/gnss and DIR/rubidium are serial lines. DIR/pps-gnss and DIR/pps-rubidium are PPS "
-      "devices "
-      "for programs\nthat run with LD_PRELOAD=libtimeball-pps-sim.so. DIR/control takes commands, "
-      "one "
-      "a line:\n" +
-      command_manual() +
-      "True time begins with CLOCK_REALTIME and runs with CLOCK_MONOTONIC_RAW; the system's clock "
-      "is "
-      "only read.\nExit status: 0 ended by SIGINT or SIGTERM, 1 cannot run, 2 wrong command line.");
+  app.footer(kDevices + command_manual() + kEnd);
+}
+
+int tell(const std::filesystem::path& directory, const std::string& command) {
+  const std::string answer = tell_rack(directory, command);
+  std::printf("%s\n", answer.c_str());
+  return answer.starts_with("error: ") ? kCannotRun : kFine;
 }
 
 int run(int argc, char** argv) {
   CLI::App app("A rack that is not there: receiver, rubidium and pulses in real time",
                "refclock-sim");
   RackServerOptions options;
-  add_options(app, options);
+  std::string command;
+  add_options(app, options, command);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {
@@ -102,6 +111,7 @@ int run(int argc, char** argv) {
     return kUsage;
   }
   try {
+    if (!command.empty()) return tell(options.directory, command);
     RackServer server(options);
     std::printf("ready in %s: %s\n", options.directory.c_str(), server.devices().c_str());
     std::fflush(stdout);

@@ -11,7 +11,7 @@ import time
 import daemon as daemons
 import ntslib as nts
 
-SIMULATOR = os.path.join(daemons.BUILD, "refclock", "sim", "refclock-sim")
+SIMULATOR = os.path.join(daemons.BUILD, "refclock", "refclock-sim")
 PRELOAD = os.path.join(daemons.BUILD, "refclock", "sim", "libtimeball-pps-sim.so")
 PATIENCE = 20
 

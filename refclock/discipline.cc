@@ -130,9 +130,9 @@ void Discipline::heed(Estimator::Verdict verdict, HostTime at, std::optional<Hos
     case Estimator::Verdict::kFits:
       if (!excluded) {
         used = at;
-      } else if (labeler_.disagreements() == 0 && threats_.clean(at) &&
-                 !estimator_.readmit(at, false)) {
-        threats_.report(Alarm::kPhaseSlope, at);
+      } else if (labeler_.disagreements() == 0 && threats_.clean(at)) {
+        if (!estimator_.readmit(at, false)) return threats_.report(Alarm::kPhaseSlope, at);
+        threats_.readmit();
       }
       return;
     case Estimator::Verdict::kMisfit:

@@ -34,9 +34,7 @@ bool Threats::clean(HostTime now) {
   if (slope_since_ && now - *slope_since_ > limits_.slope_doubt) return false;
   if (!clean_since_ || now - last_clean_ > limits_.clean_gap) clean_since_ = now;
   last_clean_ = now;
-  if (now - *clean_since_ < limits_.clean_time) return false;
-  readmit();
-  return true;
+  return now - *clean_since_ >= limits_.clean_time;
 }
 
 void Threats::readmit() {

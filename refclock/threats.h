@@ -32,9 +32,9 @@ class Threats {
   void hear(const GnssCondition& condition);
   // What the discipline found: kPhaseStep, kPhaseSlope, kLabelDisagrees or kSourcesDisagree.
   void report(Alarm found, HostTime at);
-  // A second without anything against it. True when that readmits GNSS.
+  // A second without anything against it. True when GNSS has earned its way back, as far as we know.
   bool clean(HostTime now);
-  // The operator's command.
+  // It is back: earned, or by the operator's command.
   void readmit();
 
   bool excluded() const { return excluded_; }

@@ -71,6 +71,8 @@ TEST(Threats, AnHourOfCleanSecondsReadmits) {
   for (int s = 0; s < 3600; ++s) ASSERT_FALSE(threats.clean(at(s))) << s;
   EXPECT_TRUE(threats.excluded());
   EXPECT_TRUE(threats.clean(at(3600)));
+  EXPECT_TRUE(threats.excluded());  // the discipline has the last word
+  threats.readmit();
   EXPECT_FALSE(threats.excluded());
   EXPECT_FALSE(threats.alarms().any());
 }

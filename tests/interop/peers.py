@@ -62,6 +62,8 @@ class Chrony(Peer):
             f"ntsdumpdir {self.directory}\n"
             "cmdport 0\n"
             f"bindcmdaddress {self.socket}\n"
+            f"logdir {self.directory}\n"
+            "log measurements\n"
             f"pidfile {self.directory}/pid\n")
         self.start([PEERS / "chrony/usr/sbin/chronyd", "-d", "-x", "-u", "root", "-f", configuration])
 
@@ -85,6 +87,15 @@ class Chrony(Peer):
                                 capture_output=True, text=True, timeout=15)
         rows = (line.split(":", 1) for line in answer.stdout.splitlines() if ":" in line)
         return {name.strip(): value.strip() for name, value in rows}
+
+    def measurements(self):
+        """What it logged of each reply."""
+        names = ("date", "time", "address", "leap", "stratum", "tests", "more", "yet_more", "poll", "interval",
+                 "score", "offset", "delay", "dispersion", "root_delay", "root_dispersion")
+        rows = (line.split() for line in (self.directory / "measurements.log").read_text().splitlines()
+                if line[:1].isdigit())
+        return [{n: v if n in ("date", "time", "address", "leap") else float(v)
+                 for n, v in zip(names, row) if n not in ("tests", "more", "yet_more")} for row in rows]
 
     def authenticated_replies(self):
         data = self.ntpdata()

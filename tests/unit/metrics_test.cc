@@ -14,6 +14,7 @@ namespace timeball::server {
 namespace {
 
 using namespace std::chrono_literals;
+using refclock::HostTime;
 
 std::string scrape(MetricSources sources) {
   return prometheus::TextSerializer().Serialize(make_metrics(std::move(sources))->Collect());
@@ -50,13 +51,117 @@ KeSample ke_sample() {
   return sample;
 }
 
+refclock::RackStatus rack_status() {
+  refclock::RackStatus rack;
+  rack.clock.state = refclock::State::kHoldover;
+  rack.clock.state_since = HostTime{5'000'000'000};
+  rack.clock.at = HostTime{12'500'000'000};
+  rack.clock.suspect = true;
+  rack.clock.alarms.set(refclock::Alarm::kPhaseStep);
+  rack.clock.raised[static_cast<std::size_t>(refclock::Alarm::kPhaseStep)] = 3;
+  rack.clock.bound = 1500ns;
+  rack.clock.gnss.emplace();
+  rack.clock.gnss->satellites_used = 11;
+  rack.clock.gnss->spoofing = refclock::Threat::kWarning;
+  rack.clock.gnss->time_accuracy = 12ns;
+  rack.clock.gnss->position_offset_m = 2.5;
+  rack.clock.gnss->jamming_indicator = 9;
+  rack.clock.gnss->satellites_in_view = 20;
+  rack.clock.oscillator.emplace();
+  rack.clock.oscillator->locked = true;
+  rack.clock.oscillator->phase = -20ns;
+  rack.clock.oscillator->temperature_c = 61.5;
+  rack.clock.quantisation = {UtcTime{}, -4250, true};
+  rack.clock.leap.emplace();
+  rack.clock.leap->tai_minus_utc_s = 37;
+  rack.clock.leap_file_expires = UtcTime{1'800'000'000'000'000'000};
+  rack.gnss.emplace();
+  rack.gnss->line.octets_received = 100;
+  rack.gnss->stream.frames[static_cast<std::size_t>(refclock::gnss::Protocol::kUbx)] = 7;
+  rack.gnss->labels_trusted = 6;
+  rack.gnss->configured = true;
+  rack.gpsd.emplace();
+  rack.gpsd->counts.reports = 8;
+  rack.pulses.resize(2);
+  rack.pulses[0].width = 100ms;
+  rack.pulses[1].input = refclock::PulseInput::kOscillator;
+  rack.pulses[1].lost = 2;
+  rack.pulses[0].counts.missed = 4;
+  rack.rubidium.emplace();
+  rack.rubidium->line.lost = 1;
+  rack.rubidium->counts.timeouts = 5;
+  rack.rubidium->readings["lamp_volts"] = 6.25;
+  rack.samples.resize(1);
+  rack.samples[0].samples = 9;
+  rack.samples[0].offset = 3us;
+  return rack;
+}
+
 MetricSources all_sources(const ShardCounters& shard) {
   MetricSources sources = from_shards({&shard});
   sources.nts_ke = ke_sample;
   sources.keys = [] { return KeysSample{}; };
   sources.certificate = [] { return CertificateSample{}; };
   sources.clock = [] { return ClockSample{}; };
+  sources.rack = rack_status;
   return sources;
+}
+
+TEST(Metrics, ARackIsTold) {
+  MetricSources sources;
+  sources.rack = rack_status;
+  const std::string text = scrape(sources);
+  const std::pair<const char*, const char*> expected[] = {
+      {"timeball_refclock_state{state=\"HOLDOVER\"}", "1"},
+      {"timeball_refclock_state{state=\"LOCKED\"}", "0"},
+      {"timeball_refclock_state_seconds", "7.5"},
+      {"timeball_refclock_flag{flag=\"suspect\"}", "1"},
+      {"timeball_refclock_flag{flag=\"degraded\"}", "0"},
+      {"timeball_refclock_alarm{alarm=\"phase-step\"}", "1"},
+      {"timeball_refclock_alarm{alarm=\"jamming\"}", "0"},
+      {"timeball_refclock_alarms_total{alarm=\"phase-step\"}", "3"},
+      {"timeball_refclock_bound_seconds", "1.5e-06"},
+      {"timeball_leap_tai_minus_utc_seconds", "37"},
+      {"timeball_leap_file_expires_timestamp_seconds", "1800000000"},
+      {"timeball_gnss_satellites_used", "11"},
+      {"timeball_gnss_spoofing", "2"},
+      {"timeball_gnss_position_offset_meters", "2.5"},
+      {"timeball_gnss_quantisation_error_seconds", "-4.25e-09"},
+      {"timeball_gnss_frames_total{protocol=\"ubx\"}", "7"},
+      {"timeball_gnss_labels_total{trusted=\"yes\"}", "6"},
+      {"timeball_gnss_configured", "1"},
+      {"timeball_gpsd_reports_total", "8"},
+      {"timeball_serial_received_bytes_total{line=\"gnss\"}", "100"},
+      {"timeball_serial_lost_total{line=\"rubidium\"}", "1"},
+      {"timeball_pulses_missed_total{pulse=\"gnss\"}", "4"},
+      {"timeball_pulse_lost_total{pulse=\"rubidium\"}", "2"},
+      {"timeball_pulse_width_seconds{pulse=\"gnss\"}", "0.1"},
+      {"timeball_pulse_width_seconds{pulse=\"rubidium\"}", ""},
+      {"timeball_rubidium_locked", "1"},
+      {"timeball_rubidium_temperature_celsius", "61.5"},
+      {"timeball_rubidium_phase_seconds", "-2e-08"},
+      {"timeball_rubidium_timeouts_total", "5"},
+      {"timeball_rubidium_reading{reading=\"lamp_volts\"}", "6.25"},
+      {"timeball_samples_total{source=\"0\"}", "9"},
+      {"timeball_sample_offset_seconds{source=\"0\"}", "3e-06"},
+  };
+  for (const auto& [series, value] : expected) {
+    const std::string found = value_of(text, series);
+    ASSERT_EQ(found.empty(), std::string_view(value).empty()) << series;
+    if (found.empty()) continue;
+    EXPECT_DOUBLE_EQ(std::stod(found), std::stod(value)) << series;
+  }
+}
+
+TEST(Metrics, WhatIsNotConfiguredIsNotTold) {
+  MetricSources sources;
+  sources.rack = [] { return refclock::RackStatus{}; };
+  const std::string text = scrape(sources);
+  EXPECT_EQ(value_of(text, "timeball_refclock_state{state=\"COLD\"}"), "1");
+  for (const char* kin : {"timeball_gnss_", "timeball_gpsd_", "timeball_serial_", "timeball_pulse",
+                          "timeball_rubidium_", "timeball_sample", "timeball_leap_"}) {
+    EXPECT_EQ(text.find(std::string("\n") + kin), std::string::npos) << kin;
+  }
 }
 
 TEST(Metrics, RequestsAreSummedOverShardsByVerdict) {

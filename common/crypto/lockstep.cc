@@ -51,8 +51,25 @@ class LockstepRow final : public Row {
   template <class Job>
   void run(std::span<Job> burst, Shapes<Job>& shapes) {
     widest_used_ = nullptr;
-    group(burst, shapes);
+    if (burst.size() == 1) {
+      alone(burst.front());
+    } else {
+      group(burst, shapes);
+    }
     if (widest_used_ != nullptr) widest_used_->forget();
+  }
+
+  // An idle server's every burst: no shape to look for, no lane to fill. Not inlined into run(),
+  // where the kernel's stack would begin at the very octet where forget()'s does.
+  template <class Job>
+  [[gnu::noinline]] void alone(Job& job) {
+    if (refused(job)) return;
+    const Lane only = lane(job);
+    Group group = shape_of(job);
+    group.lanes = &only;
+    Job* const jobs[] = {&job};
+    widest_used_ = &kernels_.back();
+    finish(kernels_.back(), group, jobs);
   }
 
   // A group leaves as soon as it is full; what is left at the end goes into narrower kernels.
@@ -81,10 +98,13 @@ class LockstepRow final : public Row {
 
   template <class Job>
   static void begin(Waiting<Job>& shape, Job& job) {
-    shape.group.nonce_length = job.nonce.size();
-    shape.group.associated_data_length = job.associated_data.size();
-    shape.group.text_length = job.plaintext.size();
+    shape.group = shape_of(job);
     shape.count = 0;
+  }
+
+  template <class Job>
+  static Group shape_of(const Job& job) {
+    return {job.nonce.size(), job.associated_data.size(), job.plaintext.size(), nullptr};
   }
 
   template <class Job>

@@ -43,6 +43,12 @@ class LockstepRow final : public Row {
 
   void open(std::span<OpenJob> burst) override { run(burst, waiting_opens_); }
 
+  bool reseal(std::span<ResealJob> burst) override {
+    if (kernels_.front().reseal == nullptr) return Row::reseal(burst);
+    run(burst, waiting_reseals_);
+    return true;
+  }
+
  private:
   template <class Job>
   using Shapes = std::array<Waiting<Job>, kWaitingShapes>;
@@ -139,6 +145,15 @@ class LockstepRow final : public Row {
             tag,
             nullptr};
   }
+  Lane lane(const ResealJob& job) const {
+    assert(job.fresh_nonce.size() == job.nonce.size());
+    assert(job.fresh_ciphertext.size() == job.ciphertext.size());
+    Lane both = lane(static_cast<const OpenJob&>(job));
+    both.tag = job.fresh_ciphertext.data();
+    both.fresh_nonce = job.fresh_nonce.data();
+    both.fresh_out = job.fresh_ciphertext.data() + kTagLength;
+    return both;
+  }
 
   bool refused([[maybe_unused]] const SealJob& job) const {
     assert(job.key.size() == parameters_.key_length);
@@ -182,9 +197,16 @@ class LockstepRow final : public Row {
     kernel.seal(group);
   }
   static void finish(const Kernel& kernel, const Group& group, std::span<OpenJob* const> jobs) {
-    const std::uint32_t authentic = kernel.open(group);
+    judge(kernel.open(group), jobs);
+  }
+  static void finish(const Kernel& kernel, const Group& group, std::span<ResealJob* const> jobs) {
+    judge(kernel.reseal(group), jobs);
+  }
+
+  template <class Job>
+  static void judge(std::uint32_t authentic, std::span<Job* const> jobs) {
     for (std::size_t lane = 0; lane < jobs.size(); ++lane) {
-      OpenJob& job = *jobs[lane];
+      Job& job = *jobs[lane];
       job.authentic = (authentic >> lane & 1) != 0;
       if (!job.authentic) std::ranges::fill(job.plaintext, std::uint8_t{0});
     }
@@ -195,6 +217,7 @@ class LockstepRow final : public Row {
   const std::vector<Kernel> kernels_;
   Shapes<const SealJob> waiting_seals_;
   Shapes<OpenJob> waiting_opens_;
+  Shapes<ResealJob> waiting_reseals_;
   const Kernel* widest_used_ = nullptr;  // by the burst at hand
 };
 

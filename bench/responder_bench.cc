@@ -60,15 +60,15 @@ void cookie_seal(benchmark::State& state) {
 BENCHMARK(cookie_seal)->ArgName("batch")->Arg(1)->Arg(64);
 
 void cookie_open(benchmark::State& state) {
-  const ResponderLoad load(AeadId::kAesSivCmac256, static_cast<std::size_t>(state.range(0)),
-                           Implementation::kAuto);
+  ResponderLoad load(AeadId::kAesSivCmac256, static_cast<std::size_t>(state.range(0)),
+                     Implementation::kAuto);
   crypto::Engine engine;
   std::vector<nts::OpenCookieJob> jobs(load.size());
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     jobs[i].cookie = nts::parse_request(load.request(i)).nts.cookie;
   }
   for (auto _ : state) {
-    nts::open_cookies(load.keys(), engine, jobs);
+    nts::open_cookies(load.keys(), engine, load.random(), jobs);
     if (jobs[0].status != nts::CookieStatus::kOpened) state.SkipWithError("not opened");
   }
   state.SetItemsProcessed(state.iterations() * state.range(0));

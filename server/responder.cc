@@ -76,11 +76,13 @@ ntp::Header kiss_header(ntp::Header reply, std::uint32_t code) {
 struct Responder::Work {
   // One request of the batch, as far as it has come.
   struct Slot {
+    const nts::AssociationKeys& keys() const { return opened->keys; }
+
     Verdict verdict = Verdict::kDroppedInternal;
     ntp::Header request;
     ntp::Mode mode = ntp::Mode::kServer;
     nts::ParsedRequest parsed;
-    nts::AssociationKeys keys;
+    const nts::OpenCookieJob* opened = nullptr;
     std::size_t cookies = 0;  // in the reply
     std::size_t plaintext_length = 0;
     nts::AuthenticatorLayout layout;
@@ -187,16 +189,16 @@ void Responder::Work::check_cookies(const nts::KeyRing& keys) {
     open_cookies[jobs].cookie = slots[i].parsed.nts.cookie;
     job_slots[jobs++] = i;
   }
-  nts::open_cookies(keys, engine, std::span(open_cookies).first(jobs));
+  nts::open_cookies(keys, engine, random, std::span(open_cookies).first(jobs));
   for (std::size_t j = 0; j < jobs; ++j) {
     Slot& slot = slots[job_slots[j]];
     if (open_cookies[j].status != nts::CookieStatus::kOpened) {
       slot.verdict = Verdict::kNak;
       continue;
     }
-    slot.keys = open_cookies[j].keys;
+    slot.opened = &open_cookies[j];
     // A structural rule that needs the algorithm: RFC 8915, section 5.6.
-    if (!nts::nonce_room_suffices(slot.parsed.nts.authenticator, slot.keys.aead)) {
+    if (!nts::nonce_room_suffices(slot.parsed.nts.authenticator, slot.keys().aead)) {
       slot.verdict = Verdict::kDroppedMalformed;
     }
   }
@@ -208,10 +210,10 @@ void Responder::Work::verify(std::span<const net::Datagram> batch) {
     std::size_t jobs = 0;
     for (std::size_t i = 0; i < size; ++i) {
       Slot& slot = slots[i];
-      if (slot.verdict != Verdict::kAnsweredNts || slot.keys.aead != algorithm.id) continue;
+      if (slot.verdict != Verdict::kAnsweredNts || slot.keys().aead != algorithm.id) continue;
       const nts::AuthenticatorField& field = slot.parsed.nts.authenticator;
       slot.plaintext_length = field.ciphertext.size() - crypto::kTagLength;
-      open_jobs[jobs] = {slot.keys.c2s.bytes(),
+      open_jobs[jobs] = {slot.keys().c2s.bytes(),
                          field.nonce,
                          batch[i].request.first(field.offset),
                          field.ciphertext,
@@ -248,24 +250,30 @@ void Responder::Work::choose_cookies(Slot& slot, const net::Datagram& datagram) 
       ntp::kHeaderLength + ntp::kFieldHeaderLength + slot.parsed.nts.unique_identifier.size();
   const auto reply_length = [&](std::size_t cookies) {
     slot.plaintext_length = cookies * (ntp::kFieldHeaderLength + length);
-    return fixed + nts::authenticator_field_length(slot.keys.aead, slot.plaintext_length);
+    return fixed + nts::authenticator_field_length(slot.keys().aead, slot.plaintext_length);
   };
   while (slot.cookies > 0 && reply_length(slot.cookies) > datagram.request.size()) --slot.cookies;
   if (slot.cookies == 0) slot.verdict = Verdict::kDroppedMalformed;
 }
 
-// Lays the fields to be encrypted out in each slot's plaintext, and seals fresh cookies into them.
+// Lays the fields to be encrypted out in each slot's plaintext, with fresh cookies in them: the one
+// that was made when the request's was opened, and what else it asks for.
 void Responder::Work::mint_cookies(const nts::KeyRing& keys) {
   std::size_t jobs = 0;
   for (std::size_t i = 0; i < size; ++i) {
     Slot& slot = slots[i];
     if (slot.verdict != Verdict::kAnsweredNts) continue;
     ByteWriter fields{MutableBytes(slot.plaintext).first(slot.plaintext_length)};
-    const std::size_t length = nts::cookie_length(slot.keys.aead);
+    const std::size_t length = nts::cookie_length(slot.keys().aead);
     for (std::size_t c = 0; c < slot.cookies; ++c) {
       fields.u16(static_cast<std::uint16_t>(ntp::FieldType::kNtsCookie));
       fields.u16(static_cast<std::uint16_t>(ntp::kFieldHeaderLength + length));
-      cookie_jobs[jobs++] = {&slot.keys, fields.reserve(length)};
+      const MutableBytes cookie = fields.reserve(length);
+      if (c == 0 && slot.opened->renewed) {
+        std::ranges::copy(Bytes(slot.opened->fresh).first(length), cookie.begin());
+      } else {
+        cookie_jobs[jobs++] = {&slot.keys(), cookie};
+      }
     }
   }
   if (jobs == 0) return;
@@ -290,7 +298,7 @@ void Responder::Work::write_reply(Slot& slot, net::Datagram& datagram, Monotonic
   const Bytes identifier = nts ? slot.parsed.nts.unique_identifier : slot.parsed.unique_identifier;
   if (!identifier.empty()) ntp::write_field(out, ntp::FieldType::kUniqueIdentifier, identifier);
   if (slot.verdict == Verdict::kAnsweredNts) {
-    slot.layout = nts::write_authenticator(out, slot.keys.aead, slot.plaintext_length, random);
+    slot.layout = nts::write_authenticator(out, slot.keys().aead, slot.plaintext_length, random);
   }
   assert(out.ok());
   if (!out.ok()) {
@@ -321,8 +329,8 @@ std::size_t Responder::seal(std::span<net::Datagram> part, std::size_t first) {
     std::size_t jobs = 0;
     for (std::size_t i = 0; i < part.size(); ++i) {
       const Work::Slot& slot = w.slots[first + i];
-      if (slot.verdict != Verdict::kAnsweredNts || slot.keys.aead != algorithm.id) continue;
-      w.seal_jobs[jobs] = {slot.keys.s2c.bytes(), slot.layout.nonce, slot.layout.associated_data,
+      if (slot.verdict != Verdict::kAnsweredNts || slot.keys().aead != algorithm.id) continue;
+      w.seal_jobs[jobs] = {slot.keys().s2c.bytes(), slot.layout.nonce, slot.layout.associated_data,
                            Bytes(slot.plaintext).first(slot.plaintext_length),
                            slot.layout.ciphertext};
       w.job_slots[jobs++] = i;

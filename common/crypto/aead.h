@@ -68,6 +68,15 @@ struct OpenJob {
   bool authentic = false;
 };
 
+// An OpenJob whose plaintext is sealed again, under the same key and associated data.
+// fresh_ciphertext, as long as ciphertext, holds it when the job is authentic.
+struct ResealJob : OpenJob {
+  Bytes fresh_nonce;  // as long as nonce
+  MutableBytes fresh_ciphertext;
+
+  SealJob again() const { return {key, fresh_nonce, associated_data, plaintext, fresh_ciphertext}; }
+};
+
 // One implementation of one algorithm.
 class Row {
  public:
@@ -77,6 +86,8 @@ class Row {
   [[nodiscard]] virtual bool seal(std::span<const SealJob> burst) = 0;
   // A nonce of a length the algorithm does not take makes a job inauthentic, nothing more.
   virtual void open(std::span<OpenJob> burst) = 0;
+  // open(), then seal(): what both need, a row may compute once. False as for seal().
+  [[nodiscard]] virtual bool reseal(std::span<ResealJob> burst);
 };
 
 // Which implementation of the algorithms to use.

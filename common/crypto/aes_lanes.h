@@ -107,13 +107,13 @@ class AesKey {
   Block round_[kRounds + 1];
 };
 
-// Counter mode, from a group's `in` to its `out`. counter: gives the i-th counter block.
+// Counter mode. counter: gives the i-th counter block.
 template <class Block, class Key, class Counter>
-TIMEBALL_INLINE void xor_keystream(const Group& group, const Key& key, Counter counter) {
+TIMEBALL_INLINE void xor_keystream(const Group& group, const std::uint8_t* Lane::*in,
+                                   std::uint8_t* Lane::*out, const Key& key, Counter counter) {
   std::size_t i = 0;
   const auto take = [&](const Block& keystream) TIMEBALL_INLINE_LAMBDA {
-    (Block::load(group.lanes, &Lane::in, 16 * i) ^ keystream)
-        .store(group.lanes, &Lane::out, 16 * i);
+    (Block::load(group.lanes, in, 16 * i) ^ keystream).store(group.lanes, out, 16 * i);
     ++i;
   };
   const std::size_t whole = group.text_length / 16;
@@ -136,8 +136,8 @@ TIMEBALL_INLINE void xor_keystream(const Group& group, const Key& key, Counter c
   if (rest == 0) return;
   Block last = counter(whole);
   key.encrypt(last);
-  (Block::load_front(group.lanes, &Lane::in, 16 * whole, rest) ^ last)
-      .store_front(group.lanes, &Lane::out, 16 * whole, rest);
+  (Block::load_front(group.lanes, in, 16 * whole, rest) ^ last)
+      .store_front(group.lanes, out, 16 * whole, rest);
 }
 
 }  // namespace timeball::crypto

@@ -86,7 +86,7 @@ class GcmSivLanes {
   TIMEBALL_INLINE void crypt(const Block& tag) const {
     const Block top_bit = Block::broadcast(_mm_setr_epi32(0, 0, 0, static_cast<int>(0x80000000)));
     const Block start = tag | top_bit;
-    xor_keystream<Block>(group_, encryption_key_,
+    xor_keystream<Block>(group_, &Lane::in, &Lane::out, encryption_key_,
                          [&](std::size_t i) TIMEBALL_INLINE_LAMBDA { return counted(start, i); });
   }
 

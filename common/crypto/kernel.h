@@ -18,7 +18,7 @@ namespace timeball::crypto {
 
 inline constexpr unsigned kMaxLanes = 8;
 
-// Where the octets of one job are. One cache line.
+// Where the octets of one job are.
 struct Lane {
   const std::uint8_t* key;
   const std::uint8_t* nonce;
@@ -27,7 +27,10 @@ struct Lane {
   const std::uint8_t* in;         // the text before encryption or decryption
   std::uint8_t* out;              // and after
   const std::uint8_t* given_tag;  // open() compares with it
-  std::uint8_t* tag;              // seal() writes it
+  std::uint8_t* tag;              // seal() writes it; reseal() the fresh one
+  // For reseal().
+  const std::uint8_t* fresh_nonce = nullptr;  // as long as the nonce
+  std::uint8_t* fresh_out = nullptr;
 };
 
 // Jobs of one shape. Every lane up to the kernel's `lanes` must be filled; the same job may fill
@@ -46,6 +49,8 @@ struct Kernel {
   void (*seal)(const Group&);
   // Returns a bit for each lane, set when the job is authentic. The text is written in any case.
   std::uint32_t (*open)(const Group&);
+  // open(), and seal() of the text with the fresh nonce. Null: the algorithm gains nothing by it.
+  std::uint32_t (*reseal)(const Group&);
   // Wipes what this kernel, and any narrower one, left behind in a call from the same function.
   void (*forget)();
 };

@@ -31,7 +31,9 @@ template <class Block>
 
 template <class Cipher, class Block>
 consteval Kernel kernel(unsigned worth_from) {
-  return {Cipher::kJobs, worth_from, Cipher::seal, Cipher::open, forget<Block>};
+  Kernel kernel{Cipher::kJobs, worth_from, Cipher::seal, Cipher::open, nullptr, forget<Block>};
+  if constexpr (requires(const Group& g) { Cipher::reseal(g); }) kernel.reseal = Cipher::reseal;
+  return kernel;
 }
 
 // Two kernels for each algorithm. worth_from: see Kernel.

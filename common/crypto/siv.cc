@@ -146,23 +146,37 @@ class PortableSivRow final : public Row {
   explicit PortableSivRow(std::size_t key_length) : siv_(key_length) {}
 
   bool seal(std::span<const SealJob> burst) override {
-    const bool ok = std::all_of(burst.begin(), burst.end(), [this](const SealJob& job) {
-      const std::array components = {job.associated_data, job.nonce};
-      return siv_.seal(job.key, present(components), job.plaintext, job.ciphertext);
-    });
+    const bool ok = std::all_of(burst.begin(), burst.end(),
+                                [this](const SealJob& job) { return seal_one(job); });
     forget_aes();
     return ok;
   }
 
   void open(std::span<OpenJob> burst) override {
-    for (OpenJob& job : burst) {
-      const std::array components = {job.associated_data, job.nonce};
-      job.authentic = siv_.open(job.key, present(components), job.ciphertext, job.plaintext);
-    }
+    for (OpenJob& job : burst) job.authentic = open_one(job);
     forget_aes();
   }
 
+  bool reseal(std::span<ResealJob> burst) override {
+    bool ok = true;
+    for (ResealJob& job : burst) {
+      job.authentic = open_one(job);
+      if (job.authentic && !seal_one(job.again())) ok = false;
+    }
+    forget_aes();
+    return ok;
+  }
+
  private:
+  bool seal_one(const SealJob& job) {
+    const std::array components = {job.associated_data, job.nonce};
+    return siv_.seal(job.key, present(components), job.plaintext, job.ciphertext);
+  }
+  bool open_one(const OpenJob& job) {
+    const std::array components = {job.associated_data, job.nonce};
+    return siv_.open(job.key, present(components), job.ciphertext, job.plaintext);
+  }
+
   // RFC 5297, section 6: without a nonce there is no component for it, not an empty one.
   static std::span<const Bytes> present(const std::array<Bytes, 2>& components) {
     return std::span(components).first(components[1].empty() ? 1 : 2);

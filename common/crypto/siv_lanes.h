@@ -19,14 +19,27 @@ class SivLanes {
     SivLanes siv(group);
     const Block v = siv.s2v();
     v.store(group.lanes, &Lane::tag, 0);
-    siv.crypt(v);
+    siv.crypt(v, &Lane::in, &Lane::out);
   }
 
   static std::uint32_t open(const Group& group) {
     SivLanes siv(group);
     const Block v = Block::load(group.lanes, &Lane::given_tag, 0);
-    siv.crypt(v);
+    siv.crypt(v, &Lane::in, &Lane::out);
     return equal_jobs(siv.s2v(), v);
+  }
+
+  // Both have the keys, the associated data and the text in common. For the cookies' algorithm
+  // only: nothing else is resealed.
+  static std::uint32_t reseal(const Group& group) requires(kKeyWords == 4) {
+    SivLanes siv(group);
+    const Block v = Block::load(group.lanes, &Lane::given_tag, 0);
+    siv.crypt(v, &Lane::in, &Lane::out);
+    const std::uint32_t authentic = equal_jobs(siv.s2v(), v);
+    const Block fresh = siv.s2v_again();
+    fresh.store(group.lanes, &Lane::tag, 0);
+    siv.crypt(fresh, &Lane::plaintext, &Lane::fresh_out);
+    return authentic;
   }
 
  private:
@@ -49,7 +62,8 @@ class SivLanes {
     Block state = Block::zero();
   };
 
-  TIMEBALL_INLINE explicit SivLanes(const Group& group) : group_(group) {
+  TIMEBALL_INLINE explicit SivLanes(const Group& group)
+      : group_(group), text_(group.lanes, &Lane::plaintext, group.text_length) {
     mac_key_.expand(group.lanes, 0);
     // A request's authenticator holds no text: then its second key is never needed.
     if (group.text_length != 0) ctr_key_.expand(group.lanes, Key::kLength);
@@ -103,23 +117,28 @@ class SivLanes {
   TIMEBALL_INLINE Block s2v() {
     Chain ad(group_.lanes, &Lane::associated_data, group_.associated_data_length);
     Chain nonce(group_.lanes, &Lane::nonce, group_.nonce_length);
-    Chain text(group_.lanes, &Lane::plaintext, group_.text_length);
 
     // D, the digest of the components, goes into the text's last 16 octets. The blocks before those
     // are free of it; the last free one is left for the step that ends the other chains.
-    const std::size_t free = text.length < 16 ? 0 : text.length / 16 - 1;
-    advance(ad, ad.before_last(), text, free == 0 ? 0 : free - 1);
+    const std::size_t free = text_.length < 16 ? 0 : text_.length / 16 - 1;
+    advance(ad, ad.before_last(), text_, free == 0 ? 0 : free - 1);
     while (nonce.position < nonce.before_last()) mac_key_.encrypt(nonce.next());
 
     Block zero = k1_;  // the one block of zeros
     if (free == 0) {
       mac_key_.encrypt(zero, last(nonce), last(ad));
     } else {
-      mac_key_.encrypt(zero, last(nonce), last(ad), text.next());
+      mac_key_.encrypt(zero, last(nonce), last(ad), text_.next());
     }
-    Block d = dbl(reverse(zero)) ^ reverse(ad.state);
-    if (nonce.length != 0) d = dbl(d) ^ reverse(nonce.state);
-    return finish(text, d);
+    d_ = dbl(reverse(zero)) ^ reverse(ad.state);
+    return finish(nonce);
+  }
+  // And of the fresh nonce instead.
+  TIMEBALL_INLINE Block s2v_again() {
+    Chain nonce(group_.lanes, &Lane::fresh_nonce, group_.nonce_length);
+    while (nonce.position < nonce.before_last()) mac_key_.encrypt(nonce.next());
+    mac_key_.encrypt(last(nonce));
+    return finish(nonce);
   }
 
   // Makes the subkeys, and brings both chains so many blocks forward.
@@ -140,8 +159,10 @@ class SivLanes {
     while (b.position < b_blocks) mac_key_.encrypt(b.next());
   }
 
-  // V, from D (octets reversed) and the chain over the text's blocks before its last 16 octets.
-  TIMEBALL_INLINE Block finish(Chain& text, const Block& d) {
+  // V, when the chain over the text has come to its last 16 octets.
+  TIMEBALL_INLINE Block finish(const Chain& nonce) const {
+    const Block d = nonce.length == 0 ? d_ : dbl(d_) ^ reverse(nonce.state);
+    const Chain& text = text_;
     const std::size_t offset = 16 * text.position;
     const std::size_t rest = text.length - offset;  // below 32
     Block v = text.state;
@@ -163,13 +184,13 @@ class SivLanes {
     return v;
   }
 
-  // AES-CTR (section 2.6) from `in` to `out`. The counter starts at V without the top bits of its
-  // last two words, so that it never carries out of the last.
-  TIMEBALL_INLINE void crypt(const Block& v) {
+  // AES-CTR (section 2.6). The counter starts at V without the top bits of its last two words, so
+  // that it never carries out of the last.
+  TIMEBALL_INLINE void crypt(const Block& v, Octets in, std::uint8_t* Lane::*out) {
     if (group_.text_length == 0) return;
     const Block start =
         last_word_swapped(v & Block::broadcast(_mm_setr_epi32(-1, -1, ~0x80, ~0x80)));
-    xor_keystream<Block>(group_, ctr_key_, [&](std::size_t i) TIMEBALL_INLINE_LAMBDA {
+    xor_keystream<Block>(group_, in, out, ctr_key_, [&](std::size_t i) TIMEBALL_INLINE_LAMBDA {
       return last_word_swapped(add32(start, _mm_setr_epi32(0, 0, 0, static_cast<int>(i))));
     });
   }
@@ -179,6 +200,8 @@ class SivLanes {
   }
 
   const Group& group_;
+  Chain text_;
+  Block d_;  // S2V's D after the associated data, octets reversed
   Key mac_key_;
   Key ctr_key_;
   Block k1_;

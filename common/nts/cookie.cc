@@ -17,6 +17,7 @@ static_assert(cookie_length(crypto::kMaxKeyLength) == kMaxCookieLength);
 constexpr std::size_t kChunk = 32;
 
 // The key pairs of one chunk, on their way into or out of cookies. Wipes what was used.
+template <std::size_t kCapacity>
 class Plaintexts {
  public:
   ~Plaintexts() { wipe(MutableBytes(octets_).first(used_)); }
@@ -27,13 +28,25 @@ class Plaintexts {
   }
 
  private:
-  std::array<std::uint8_t, kChunk * kMaxCookiePlaintext> octets_;
+  std::array<std::uint8_t, kCapacity * kMaxCookiePlaintext> octets_;
   std::size_t used_ = 0;
 };
 
+Bytes key_id_of(Bytes cookie) {
+  return cookie.first(kCookieKeyIdLength);
+}
+Bytes nonce_of(Bytes cookie) {
+  return cookie.subspan(kCookieKeyIdLength, kCookieNonceLength);
+}
+// What stands in clear in front of a new cookie.
+void begin_cookie(MutableBytes cookie, std::uint32_t key_id, crypto::RandomGenerator& random) {
+  store_be32(cookie.data(), key_id);
+  random.fill(cookie.subspan(kCookieKeyIdLength, kCookieNonceLength));
+}
+
 bool seal_chunk(const MasterKey& master, crypto::Row& row, crypto::RandomGenerator& random,
                 std::span<const SealCookieJob> chunk) {
-  Plaintexts plaintexts;
+  Plaintexts<kChunk> plaintexts;
   std::array<crypto::SealJob, kChunk> seals;
   for (std::size_t i = 0; i < chunk.size(); ++i) {
     const AssociationKeys& keys = *chunk[i].keys;
@@ -42,24 +55,27 @@ bool seal_chunk(const MasterKey& master, crypto::Row& row, crypto::RandomGenerat
     assert(keys.c2s.size() == keys.s2c.size() && cookie.size() == cookie_length(keys.c2s.size()));
     const MutableBytes plaintext = plaintexts.add(keys.c2s.size() + keys.s2c.size());
     std::ranges::copy(keys.s2c.bytes(), std::ranges::copy(keys.c2s.bytes(), plaintext.begin()).out);
-    const MutableBytes key_id = cookie.first(kCookieKeyIdLength);
-    const MutableBytes nonce = cookie.subspan(kCookieKeyIdLength, kCookieNonceLength);
-    store_be32(key_id.data(), master.id);
-    random.fill(nonce);
-    seals[i] = {master.key.bytes(), nonce, key_id, plaintext, cookie.subspan(kSealedOffset)};
+    begin_cookie(cookie, master.id, random);
+    seals[i] = {master.key.bytes(), nonce_of(cookie), key_id_of(cookie), plaintext,
+                cookie.subspan(kSealedOffset)};
   }
   return row.seal(std::span(seals).first(chunk.size()));
 }
 
-// A cookie that has a key and a length of ours, its opening, and the algorithm its keys are for.
+// The cookies that have a key and a length of ours, their openings, and the algorithms their keys
+// are for.
+template <std::size_t kCapacity>
 struct Opening {
-  std::array<OpenCookieJob*, kChunk> jobs;
-  std::array<crypto::AeadId, kChunk> aeads;
-  std::array<crypto::OpenJob, kChunk> opens;
+  Plaintexts<kCapacity> plaintexts;
+  std::array<OpenCookieJob*, kCapacity> jobs;
+  std::array<crypto::AeadId, kCapacity> aeads;
+  std::array<crypto::ResealJob, kCapacity> reseals;
   std::size_t count = 0;
 };
 
-void begin_open(const KeyRing& ring, OpenCookieJob& job, Plaintexts& plaintexts, Opening& opening) {
+template <std::size_t kCapacity>
+void begin_open(const KeyRing& ring, crypto::RandomGenerator& random, OpenCookieJob& job,
+                Opening<kCapacity>& opening) {
   const auto aead = aead_of_cookie_length(job.cookie.size());
   if (!aead) {
     job.status = CookieStatus::kWrongLength;
@@ -73,10 +89,15 @@ void begin_open(const KeyRing& ring, OpenCookieJob& job, Plaintexts& plaintexts,
   const std::size_t n = opening.count++;
   opening.jobs[n] = &job;
   opening.aeads[n] = *aead;
-  opening.opens[n] = {master->key.bytes(),
-                      job.cookie.subspan(kCookieKeyIdLength, kCookieNonceLength),
-                      job.cookie.first(kCookieKeyIdLength), job.cookie.subspan(kSealedOffset),
-                      plaintexts.add(2 * crypto::parameters(*aead).key_length)};
+  // Under a retired key the fresh one comes out too, of no use: too seldom for a burst of its own.
+  job.renewed = master->id == ring.current().id;
+  const MutableBytes fresh = MutableBytes(job.fresh).first(job.cookie.size());
+  begin_cookie(fresh, master->id, random);
+  opening.reseals[n] = {{master->key.bytes(), nonce_of(job.cookie), key_id_of(job.cookie),
+                         job.cookie.subspan(kSealedOffset),
+                         opening.plaintexts.add(2 * crypto::parameters(*aead).key_length)},
+                        nonce_of(fresh),
+                        fresh.subspan(kSealedOffset)};
 }
 
 void finish_open(OpenCookieJob& job, crypto::AeadId aead, const crypto::OpenJob& open) {
@@ -91,13 +112,18 @@ void finish_open(OpenCookieJob& job, crypto::AeadId aead, const crypto::OpenJob&
   job.status = CookieStatus::kOpened;
 }
 
-void open_chunk(const KeyRing& ring, crypto::Row& row, std::span<OpenCookieJob> chunk) {
-  Plaintexts plaintexts;
-  Opening opening;
-  for (OpenCookieJob& job : chunk) begin_open(ring, job, plaintexts, opening);
-  row.open(std::span(opening.opens).first(opening.count));
+template <std::size_t kCapacity>
+void open_chunk(const KeyRing& ring, crypto::Row& row, crypto::RandomGenerator& random,
+                std::span<OpenCookieJob> chunk) {
+  Opening<kCapacity> opening;
+  for (OpenCookieJob& job : chunk) {
+    job.renewed = false;
+    begin_open(ring, random, job, opening);
+  }
+  const bool renewed = row.reseal(std::span(opening.reseals).first(opening.count));
   for (std::size_t i = 0; i < opening.count; ++i) {
-    finish_open(*opening.jobs[i], opening.aeads[i], opening.opens[i]);
+    finish_open(*opening.jobs[i], opening.aeads[i], opening.reseals[i]);
+    if (!renewed) opening.jobs[i]->renewed = false;
   }
 }
 
@@ -130,11 +156,14 @@ bool seal_cookies(const KeyRing& ring, crypto::Engine& engine, crypto::RandomGen
   return true;
 }
 
-void open_cookies(const KeyRing& ring, crypto::Engine& engine, std::span<OpenCookieJob> burst) {
+void open_cookies(const KeyRing& ring, crypto::Engine& engine, crypto::RandomGenerator& random,
+                  std::span<OpenCookieJob> burst) {
   crypto::Row& row = engine.row(kCookieAead);
+  // To clear a whole chunk's jobs would be a tenth of all that a lone request takes.
+  if (burst.size() == 1) return open_chunk<1>(ring, row, random, burst);
   while (!burst.empty()) {
     const auto chunk = burst.first(std::min(burst.size(), kChunk));
-    open_chunk(ring, row, chunk);
+    open_chunk<kChunk>(ring, row, random, chunk);
     burst = burst.subspan(chunk.size());
   }
 }

@@ -10,6 +10,7 @@
 // Pure: nonces come from the caller's generator. Burst forms, so that rows may interleave.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -63,7 +64,13 @@ struct OpenCookieJob {
   Bytes cookie;
   AssociationKeys keys;  // valid when kOpened
   CookieStatus status = CookieStatus::kWrongLength;
+  // A fresh cookie with the same keys, as long as `cookie`: cheap while that is being opened. Valid
+  // when `renewed`, which needs a cookie that is sealed under the ring's current key.
+  bool renewed = false;
+  std::array<std::uint8_t, kMaxCookieLength> fresh;
 };
-void open_cookies(const KeyRing& ring, crypto::Engine& engine, std::span<OpenCookieJob> burst);
+// Opens a burst and renews it, each fresh cookie with a nonce of its own.
+void open_cookies(const KeyRing& ring, crypto::Engine& engine, crypto::RandomGenerator& random,
+                  std::span<OpenCookieJob> burst);
 
 }  // namespace timeball::nts

@@ -1,6 +1,7 @@
 // AEAD rows: whatever octets are opened, a refused message leaves zeros behind; what is sealed
-// opens to the same plaintext, alone or in a burst, and no longer after any one bit is changed. All
-// of this CPU's implementations give the same octets.
+// opens to the same plaintext, alone or in a burst, and no longer after any one bit is changed;
+// what is resealed is what opening and sealing give. All of this CPU's implementations give the
+// same octets.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -33,11 +34,24 @@ struct Inputs {
   Octets key, nonce, associated_data;
 };
 
+// What reseal() gives, against what open() gave.
+void check_reseal(Row& row, const Inputs& in, const Octets& ciphertext, const OpenJob& opened) {
+  Octets plaintext(opened.plaintext.size(), 0xee), fresh(ciphertext.size()), expected = fresh;
+  const Octets nonce(in.nonce.rbegin(), in.nonce.rend());
+  ResealJob job{{in.key, in.nonce, in.associated_data, ciphertext, plaintext}, nonce, fresh};
+  require(row.reseal({&job, 1}));
+  require(job.authentic == opened.authentic && std::ranges::equal(plaintext, opened.plaintext));
+  if (!job.authentic) return;
+  const SealJob seal{in.key, nonce, in.associated_data, plaintext, expected};
+  require(row.seal({&seal, 1}) && fresh == expected);
+}
+
 // The plaintext, or nothing.
 std::optional<Octets> open(Row& row, const Inputs& in, const Octets& ciphertext) {
   Octets plaintext(ciphertext.size() < kTagLength ? 0 : ciphertext.size() - kTagLength, 0xee);
   OpenJob job{in.key, in.nonce, in.associated_data, ciphertext, plaintext, true};
   row.open({&job, 1});
+  check_reseal(row, in, ciphertext, job);
   if (job.authentic) return plaintext;
   require(all_zero(plaintext));
   return std::nullopt;
@@ -55,6 +69,7 @@ Octets round_trip(Row& row, const Inputs& in, const Octets& plaintext, std::size
   const Octets ciphertext = sealed[0];
   for (const Octets& c : sealed) require(c == ciphertext);
 
+  require(open(row, in, ciphertext) == plaintext);
   sealed.back()[flip / 8 % ciphertext.size()] ^= static_cast<std::uint8_t>(1 << (flip % 8));
   std::vector<Octets> opened(jobs, Octets(plaintext.size(), 0xee));
   std::vector<OpenJob> opens;

@@ -17,7 +17,7 @@ namespace timeball::crypto {
 namespace {
 
 constexpr std::size_t kJobs = 24;
-constexpr std::size_t kBuffers = 6;  // of a job
+constexpr std::size_t kBuffers = 8;  // of a job
 constexpr std::size_t kMaxLength = 600;
 constexpr std::size_t kRounds = 1000;
 
@@ -148,6 +148,38 @@ class Differential : public testing::TestWithParam<AeadId> {
     }
   }
 
+  // The jobs, forged ones too, and what sealing their texts with other nonces gives.
+  void reseal_with_every_row() {
+    std::vector<SealJob> again;
+    std::vector<std::vector<std::uint8_t>> fresh;
+    for (std::size_t i = 0; i < seals_.size(); ++i) {
+      const SealJob& job = seals_[i];
+      fresh.emplace_back(job.ciphertext.size());
+      again.push_back({job.key, drawn(i, 6, job.nonce.size()), job.associated_data, job.plaintext,
+                       fresh.back()});
+    }
+    ASSERT_TRUE(rows_.front().engine->row(GetParam()).seal(again));
+    for (const NamedEngine& row : rows_) {
+      std::vector<ResealJob> jobs;
+      for (std::size_t i = 0; i < seals_.size(); ++i) {
+        const SealJob& job = seals_[i];
+        jobs.push_back({{job.key, job.nonce, job.associated_data, job.ciphertext,
+                         buffer(i, 5, job.plaintext.size())},
+                        again[i].nonce,
+                        buffer(i, 7, job.ciphertext.size())});
+      }
+      ASSERT_TRUE(row.engine->row(GetParam()).reseal(jobs));
+      for (std::size_t i = 0; i < jobs.size(); ++i) {
+        ASSERT_EQ(jobs[i].authentic, !forged_[i]) << row.name << ", job " << i;
+        const std::vector<std::uint8_t> zeros(jobs[i].plaintext.size());
+        const Bytes text = forged_[i] ? Bytes(zeros) : seals_[i].plaintext;
+        ASSERT_TRUE(std::ranges::equal(jobs[i].plaintext, text)) << row.name << ", job " << i;
+        ASSERT_TRUE(forged_[i] || std::ranges::equal(jobs[i].fresh_ciphertext, fresh[i]))
+            << row.name << ", job " << i;
+      }
+    }
+  }
+
   std::mt19937 random_{20'260'004};
   std::vector<NamedEngine> rows_;
   GuardedBuffers buffers_{kJobs * kBuffers};
@@ -163,6 +195,7 @@ TEST_P(Differential, RandomBurstsGiveTheSameOctetsAndVerdictsInEveryRow) {
     ASSERT_NO_FATAL_FAILURE(seal_with_every_row());
     forge();
     ASSERT_NO_FATAL_FAILURE(open_with_every_row());
+    ASSERT_NO_FATAL_FAILURE(reseal_with_every_row());
   }
 }
 

@@ -161,11 +161,14 @@ class Burst {
       texts_.push_back(draw(text_length));
       ciphertexts_.emplace_back(text_length + kTagLength);
       opened_.emplace_back(text_length);
+      fresh_nonces_.push_back(draw(aead.nonce_length));
+      fresh_.emplace_back(text_length + kTagLength);
       add_needles(aead.id, i);
     }
     for (std::size_t i = 0; i < jobs; ++i) {
       seals_.push_back({keys_[i], nonces_[i], ad_[i], texts_[i], ciphertexts_[i]});
       opens_.push_back({keys_[i], nonces_[i], ad_[i], ciphertexts_[i], opened_[i]});
+      reseals_.push_back({opens_[i], fresh_nonces_[i], fresh_[i]});
     }
   }
 
@@ -180,6 +183,13 @@ class Burst {
     copy_registers(left.registers);
     copy_dead_stack(left.stack.data());
     for (const OpenJob& job : opens_) EXPECT_TRUE(job.authentic);
+  }
+  [[gnu::noinline]] void reseal(Row& row, Left& left) {
+    const bool ok = row.reseal(reseals_);
+    copy_registers(left.registers);
+    copy_dead_stack(left.stack.data());
+    EXPECT_TRUE(ok);
+    for (const ResealJob& job : reseals_) EXPECT_TRUE(job.authentic);
   }
 
   void expect_no_trace(const Left& left) const {
@@ -215,9 +225,10 @@ class Burst {
   }
 
   std::mt19937 random_{7};
-  std::vector<Octets> keys_, nonces_, ad_, texts_, ciphertexts_, opened_;
+  std::vector<Octets> keys_, nonces_, ad_, texts_, ciphertexts_, opened_, fresh_nonces_, fresh_;
   std::vector<SealJob> seals_;
   std::vector<OpenJob> opens_;
+  std::vector<ResealJob> reseals_;
   Needles keys_and_subkeys_, blocks_of_text_;
 };
 
@@ -236,6 +247,9 @@ TEST_P(Traces, OfKeysAndTextsAreWiped) {
       burst.expect_no_trace(left);
       paint_dead_stack();
       burst.open(row, left);
+      burst.expect_no_trace(left);
+      paint_dead_stack();
+      burst.reseal(row, left);
       burst.expect_no_trace(left);
     }
   }

@@ -284,6 +284,7 @@ TEST(KeOutcomeNames, AreDistinct) {
 TEST_F(KeServiceTest, EveryAeadGetsEightCookiesThatHoldTheExportedKeys) {
   start();
   crypto::Engine engine;
+  crypto::RandomGenerator random{Octets(crypto::kSeedLength, 1)};
   for (const AeadId aead : {AeadId::kAesSivCmac256, AeadId::kAesSivCmac384, AeadId::kAesSivCmac512,
                             AeadId::kAes128GcmSiv}) {
     Client client(endpoint());
@@ -300,8 +301,9 @@ TEST_F(KeServiceTest, EveryAeadGetsEightCookiesThatHoldTheExportedKeys) {
     for (const Octets& cookie : cookies) distinct.emplace(cookie.begin(), cookie.end());
     EXPECT_EQ(distinct.size(), 8u);
     for (const Octets& cookie : cookies) {
-      std::array<nts::OpenCookieJob, 1> job{{{.cookie = cookie, .keys = {}}}};
-      nts::open_cookies(*keys_.current(), engine, job);
+      std::array<nts::OpenCookieJob, 1> job;
+      job[0].cookie = cookie;
+      nts::open_cookies(*keys_.current(), engine, random, job);
       ASSERT_EQ(job[0].status, nts::CookieStatus::kOpened);
       EXPECT_EQ(job[0].keys.aead, aead);
       EXPECT_TRUE(equal(job[0].keys.c2s.bytes(), c2s));
@@ -319,8 +321,10 @@ TEST_F(KeServiceTest, Aead30WithoutRecord1024IsExportedWithContext15WhereAllowed
   const auto cookies = bodies(response, RecordType::kNewCookie);
   ASSERT_FALSE(cookies.empty());
   crypto::Engine engine;
-  std::array<nts::OpenCookieJob, 1> job{{{.cookie = cookies[0], .keys = {}}}};
-  nts::open_cookies(*keys_.current(), engine, job);
+  crypto::RandomGenerator random{Octets(crypto::kSeedLength, 1)};
+  std::array<nts::OpenCookieJob, 1> job;
+  job[0].cookie = cookies[0];
+  nts::open_cookies(*keys_.current(), engine, random, job);
   ASSERT_EQ(job[0].status, nts::CookieStatus::kOpened);
   EXPECT_TRUE(equal(job[0].keys.c2s.bytes(), client.exported(15, false, 16)));
 }

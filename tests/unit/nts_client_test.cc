@@ -264,7 +264,7 @@ TEST_P(Loop, EveryRequestParsesOpensAndVerifies) {
 
       OpenCookieJob cookie;
       cookie.cookie = parsed.nts.cookie;
-      open_cookies(ring_, engine_, {&cookie, 1});
+      open_cookies(ring_, engine_, random_, {&cookie, 1});
       ASSERT_EQ(cookie.status, CookieStatus::kOpened);
       ASSERT_EQ(cookie.keys, keys_);
       const AuthenticatorField& field = parsed.nts.authenticator;

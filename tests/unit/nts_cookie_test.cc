@@ -83,7 +83,7 @@ class Cookie : public testing::Test {
   OpenCookieJob open(Bytes cookie, const KeyRing& ring) {
     OpenCookieJob job;
     job.cookie = cookie;
-    open_cookies(ring, engine_, {&job, 1});
+    open_cookies(ring, engine_, random_, {&job, 1});
     return job;
   }
 
@@ -217,6 +217,32 @@ TEST_F(Cookie, OpensAcrossTheWrapOfIdentifiers) {
   EXPECT_EQ(open(seal(keys, after), after).keys, keys);
 }
 
+TEST_F(Cookie, IsRenewedWithTheSameKeysAndANonceOfItsOwn) {
+  for (const AeadId aead : kEveryAead) {
+    const AssociationKeys keys = association_keys(aead);
+    const Octets cookie = seal(keys, ring_);
+    std::set<std::string> distinct{text(cookie)};
+    for (int i = 0; i < 100; ++i) {
+      const OpenCookieJob job = open(cookie, ring_);
+      ASSERT_TRUE(job.renewed);
+      const Bytes fresh = Bytes(job.fresh).first(cookie.size());
+      distinct.insert(text(fresh));
+      const OpenCookieJob again = open(fresh, ring_);
+      ASSERT_EQ(again.status, CookieStatus::kOpened);
+      ASSERT_EQ(again.keys, keys);
+    }
+    EXPECT_EQ(distinct.size(), 101U);
+  }
+}
+
+TEST_F(Cookie, IsRenewedUnderTheCurrentKeyOnly) {
+  const AssociationKeys keys = association_keys(AeadId::kAesSivCmac256);
+  const KeyRing after = ring_.rotated(master_key(3), 7);
+  EXPECT_FALSE(open(seal(keys, ring_), after).renewed);
+  EXPECT_FALSE(open(seal(keys, after), ring_).renewed) << "the next key is not current yet";
+  EXPECT_TRUE(open(seal(keys, after), after).renewed);
+}
+
 TEST_F(Cookie, EmptyRingKnowsNoKey) {
   const Octets cookie = seal(association_keys(AeadId::kAesSivCmac256), ring_);
   EXPECT_EQ(open(cookie, KeyRing()).status, CookieStatus::kUnknownKey);
@@ -224,7 +250,7 @@ TEST_F(Cookie, EmptyRingKnowsNoKey) {
 
 TEST_F(Cookie, EmptyBurstsDoNothing) {
   EXPECT_TRUE(seal_cookies(ring_, engine_, random_, {}));
-  open_cookies(ring_, engine_, {});
+  open_cookies(ring_, engine_, random_, {});
 }
 
 // Bursts of every size around the chunk, algorithms mixed, bad cookies in between.
@@ -247,7 +273,7 @@ TEST_F(Cookie, BurstsGiveEachJobItsOwnOutcome) {
       if (i % 5 == 3) cookies[i].front() ^= 1;
       opens[i].cookie = cookies[i];
     }
-    open_cookies(ring_, engine_, opens);
+    open_cookies(ring_, engine_, random_, opens);
     constexpr std::array kExpected = {CookieStatus::kOpened, CookieStatus::kWrongLength,
                                       CookieStatus::kNotAuthentic, CookieStatus::kUnknownKey,
                                       CookieStatus::kOpened};
@@ -255,6 +281,8 @@ TEST_F(Cookie, BurstsGiveEachJobItsOwnOutcome) {
       ASSERT_EQ(opens[i].status, kExpected[i % 5]) << count << " " << i;
       if (opens[i].status == CookieStatus::kOpened) {
         ASSERT_EQ(opens[i].keys, keys[i]);
+        ASSERT_TRUE(opens[i].renewed);
+        ASSERT_EQ(open(Bytes(opens[i].fresh).first(cookies[i].size()), ring_).keys, keys[i]);
       }
     }
   }

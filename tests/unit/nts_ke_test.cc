@@ -397,7 +397,7 @@ TEST_F(Response, CookiesOpenAreDistinctAndOfOneLength) {
       EXPECT_EQ(cookie.size(), cookie_length(aead));
       OpenCookieJob job;
       job.cookie = cookie;
-      open_cookies(ring_, engine_, {&job, 1});
+      open_cookies(ring_, engine_, random_, {&job, 1});
       EXPECT_EQ(job.status, CookieStatus::kOpened);
       EXPECT_EQ(job.keys, association_keys(aead));
     }

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from rack import SimulatedRack
+
 BUILD = Path(os.environ.get("TIMEBALL_BUILD", Path(__file__).resolve().parents[2] / "build"))
 BINARY = BUILD / "refclock" / "refclock-sim"
 SECOND = 1_000_000_000
@@ -45,22 +47,14 @@ class Line:
         os.close(self.fd)
 
 
-class Rack:
+class Rack(SimulatedRack):
+    """Its ports as a host finds them."""
+
+    command = SimulatedRack.ask
+
     def __init__(self, directory, *arguments):
-        self.directory = directory
-        self.process = subprocess.Popen([BINARY, "--directory", directory, *arguments], stdout=subprocess.PIPE, text=True)
-        self.ready = self.process.stdout.readline()
-        self.control = socket.socket(socket.AF_UNIX)
-        self.control.connect(str(directory / "control"))
-        self.control.settimeout(PATIENCE)
-        self.answers = self.control.makefile("r")
-
-    def command(self, line):
-        self.control.sendall(line.encode() + b"\n")
-        return self.answers.readline().rstrip("\n")
-
-    def status(self):
-        return json.loads(self.command("status"))
+        super().__init__(directory, *arguments)
+        self.directory = Path(directory)
 
     @contextlib.contextmanager
     def line(self, name):
@@ -82,12 +76,6 @@ class Rack:
             return None
         asserts, clears, a_s, a_ns, _, c_s, c_ns, _, _ = struct.unpack("IIqiIqiIi4x", octets)
         return asserts, a_s * SECOND + a_ns, clears, c_s * SECOND + c_ns
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(PATIENCE)
-        self.control.close()
-        return status
 
 
 @contextlib.contextmanager

@@ -230,6 +230,7 @@ void Discipline::step(const OscillatorCondition& condition) {
   const bool mild = temperature_range() <= options_.contract.rubidium.temperature_range_c;
   rubidium_heard_ = condition.at;
   rubidium_good_ = condition.locked && !condition.disciplined && mild;
+  rubidium_following_ = options_.rubidium_follows && condition.locked && condition.disciplined;
   if (condition.jumped || condition.restarted) seen_.set(Alarm::kRubidiumJumped);
   if (!rubidium_good_ || condition.jumped || condition.restarted) estimator_.rubidium_lost();
 }
@@ -309,7 +310,7 @@ Action Discipline::tick(HostTime now) {
   const auto report = std::chrono::duration<double>(options_.contract.rubidium.unlock_report_s);
   if (rubidium_heard_ && now - *rubidium_heard_ > report) {
     rubidium_heard_.reset();
-    rubidium_good_ = false;
+    rubidium_good_ = rubidium_following_ = false;
     estimator_.rubidium_lost();
   }
   if (options_.bare_pps && pending_) {  // nobody speaks for it

@@ -75,7 +75,10 @@ constexpr std::string_view name_of(State state) {
 
 struct DisciplineOptions {
   ClockContract contract;
-  bool rubidium = true;   // one is configured
+  bool rubidium = true;  // one is configured
+  // It is left to its own loop: while that follows the receiver's pulse it is no second witness,
+  // which is as it should be; in an outage it is a rubidium whose frequency nobody has measured.
+  bool rubidium_follows = false;
   bool bare_pps = false;  // pulses without a receiver's word: other sources name their seconds
   Duration locked_bound = std::chrono::nanoseconds(500);
   Duration holdover_limit = std::chrono::microseconds(100);
@@ -116,7 +119,7 @@ class Discipline {
 
   State state() const { return state_; }
   bool suspect() const { return threats_.excluded(); }
-  bool degraded() const { return options_.rubidium && !rubidium_good_; }
+  bool degraded() const { return options_.rubidium && !rubidium_good_ && !rubidium_following_; }
   bool leap_unknown() const { return leaps_.unknown(); }
   AlarmSet alarms() const { return alarms_; }
   // As served until the next publication, at most; of the last tick. Nothing: time is unknown.
@@ -173,6 +176,7 @@ class Discipline {
   std::optional<PendingPulse> pending_;
   std::array<std::optional<QuantisationError>, 2> quantisation_;
   bool rubidium_good_ = false;
+  bool rubidium_following_ = false;
   std::optional<HostTime> rubidium_heard_;  // of its condition
   std::optional<HostTime> rubidium_pulse_;
   std::optional<Interval> temperature_;         // seen since then, at most a day

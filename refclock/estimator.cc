@@ -159,9 +159,13 @@ void Estimator::cover(double t, Interval phase) {
 }
 
 void Estimator::tick(HostTime now) {
-  if (!rubidium_known()) return;
   const double t = seconds(now);
   if (t - last_learnt_ < kFresh) return;
+  // A rubidium that comes in an outage begins with what the crystal still knows.
+  if (training_.empty() && !count_.empty() && !gnss_.empty()) {
+    training_.measure(t, gnss_.at(t) - count_.at(t));
+  }
+  if (!rubidium_known()) return;
   gnss_.measure(t, at(now, 0).phase);
 }
 

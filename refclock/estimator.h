@@ -8,8 +8,9 @@
 //   training_  UTC over the rubidium's count                       (good for days: the holdover)
 //
 // UTC at a host time lies in gnss_ and in count_ + training_. In holdover only the second learns,
-// and hands its interval to the first, so that losing the rubidium too finds it up to date. The
-// rubidium runs free ("paper clock"): nothing is steered, so nothing that steering adds is in it.
+// and hands its interval to the first, so that losing the rubidium too finds it up to date; a
+// rubidium that comes in an outage begins with what the first still knows. The rubidium runs free
+// ("paper clock") while it is used: nothing is steered, so nothing that steering adds is in it.
 //
 // Pulses that do not fit are not used; three in a row are evidence, and so are three in some
 // minutes that only just do not: in the contract there are none. Against the host's crystal, which

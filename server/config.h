@@ -123,6 +123,7 @@ struct RefclockConfig {
   unsigned channel = 0;                 // of a PTP clock
   int pin = -1;                         // of a PTP clock; -1: it has none to set
   std::string model;                    // of oscillator
+  bool self_disciplined = false;        // by the oscillator's own loop
   unsigned unit = 0;                    // of shared memory
 
   bool operator==(const RefclockConfig&) const = default;

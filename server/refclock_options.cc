@@ -80,6 +80,9 @@ refclock::RubidiumOptions rubidium(const RefclockConfig& c) {
   refclock::RubidiumOptions options;
   options.device = c.device;
   options.baud = c.baud;
+  if (c.self_disciplined) {
+    options.oscillator.wiring = refclock::rubidium::Wiring::kSelfDisciplined;
+  }
   options.oscillator.model =
       std::ranges::find(kModels, c.model, [](const auto& m) { return m.first; })->second;
   return options;
@@ -130,6 +133,7 @@ void add(const RefclockConfig& c, refclock::RackOptions& rack) {
     case RefclockDriver::kRubidium:
       rack.rubidium = rubidium(c);
       rack.discipline.rubidium = true;
+      rack.discipline.rubidium_follows = c.self_disciplined;
       return;
     case RefclockDriver::kShm:
     case RefclockDriver::kSock:

@@ -228,6 +228,10 @@ void check_refclocks(Draft& draft) {
         }
       }
     }
+    if (clock.self_disciplined && (clock.model == "mro50" || clock.model == "fe5680a")) {
+      draft.error(refclock_path(i),
+                  "the " + clock.model + " has no loop of its own; write wiring = \"paper-clock\"");
+    }
     if (clock.driver == RefclockDriver::kGpsd && clock.gpsd.empty()) {
       draft.error(refclock_path(i), "say where gpsd is, such as gpsd = \"127.0.0.1:2947\"");
     }

@@ -534,6 +534,14 @@ void add_refclock(std::vector<Setting>& rows) {
                                                    {"fe5680a", "fe5680a"}}},
                               "refclock.model", R"("prs10")", "", "of the oscillator",
                               {kRubidium}));
+  rows.push_back(refclock_row(
+      &RefclockConfig::self_disciplined,
+      Choice<bool>{{{"paper-clock", false}, {"self-disciplined", true}}}, "refclock.wiring",
+      R"("paper-clock")", "",
+      "paper-clock: the oscillator runs free and is corrected in numbers, which keeps the smallest "
+      "bound through an outage; self-disciplined: its own loop follows the receiver's pulse at its "
+      "1PPS input",
+      {kRubidium}));
   rows.push_back(refclock_row(&RefclockConfig::unit, Integer<unsigned>{0, 255}, "refclock.unit",
                               "0", "", "of NTP's shared memory", {kShm}));
 }

@@ -190,6 +190,40 @@ TEST_F(DisciplineTest, ARubidiumThatFollowsAPulseItselfIsNoWitness) {
   EXPECT_TRUE(discipline.degraded());
 }
 
+// Its own loop kept it at UTC's frequency, which nobody has measured: 2e-9 at most.
+class SelfDisciplined : public DisciplineTest {
+ protected:
+  static DisciplineOptions options() {
+    DisciplineOptions options;
+    options.rubidium_follows = true;
+    return options;
+  }
+  SelfDisciplined() : DisciplineTest(options()) {}
+};
+
+TEST_F(SelfDisciplined, ItsLoopIsAsItShouldBeAndItHoldsOverOnItsOwn) {
+  oscillator.disciplined = true;
+  until(State::kLocked, 60);
+  seconds(60);
+  EXPECT_FALSE(discipline.degraded());
+  EXPECT_FALSE(discipline.alarms().has(Alarm::kRubidiumUnlocked));
+  gnss = false;
+  seconds(3);
+  oscillator.disciplined = false;
+  seconds(3600);
+  EXPECT_EQ(discipline.state(), State::kHoldover);
+  EXPECT_FALSE(discipline.degraded());
+  EXPECT_LT(*discipline.bound(), 20us);
+  expect_true_time();
+  gnss = true;
+  seconds(10);
+  EXPECT_EQ(discipline.state(), State::kLocked);
+  expect_true_time();
+  oscillator.locked = false;
+  seconds(10);
+  EXPECT_TRUE(discipline.degraded());
+}
+
 TEST_F(DisciplineTest, ATemperatureBeyondTheContractEndsItsUse) {
   oscillator.temperature_c = 40;
   until(State::kLocked, 60);

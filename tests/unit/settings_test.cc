@@ -307,6 +307,11 @@ const Bad kCombinations[] = {
      "[[refclock]]\ndriver = \"pps\"\ndevice = \"/dev/pps1\"\npulse = \"rubidium\"\n",
      {"t.toml:6: refclock[2]: pulse = \"rubidium\" needs the oscillator too: driver = "
       "\"rubidium\""}},
+    {"OscillatorWithoutALoop",
+     "[[refclock]]\ndriver = \"gpsd\"\n[[refclock]]\ndriver = \"rubidium\"\ndevice = "
+     "\"/dev/ttyS1\"\nmodel = \"mro50\"\nwiring = \"self-disciplined\"\n[[refclock]]\ndriver = "
+     "\"pps\"\ndevice = \"/dev/pps1\"\npulse = \"rubidium\"\n",
+     {"t.toml:3: refclock[1]: the mro50 has no loop of its own; write wiring = \"paper-clock\""}},
     {"TwoOnOneDeviceAndNone",
      "[[refclock]]\ndriver = \"gnss\"\ndevice = \"/dev/pps0\"\n[[refclock]]\ndriver = "
      "\"pps\"\ndevice = \"/dev/pps0\"\n[[refclock]]\ndriver = \"rubidium\"\n"
@@ -462,6 +467,7 @@ edge = "clear"
 driver = "rubidium"
 device = "/dev/ttyS1"
 model = "sa5x"
+wiring = "self-disciplined"
 [[refclock]]
 driver = "phc"
 device = "/dev/ptp1"
@@ -501,6 +507,7 @@ TEST(Settings, ARackIsRead) {
   EXPECT_EQ(c.refclocks[1].latency, 5us);
   EXPECT_EQ(c.refclocks[1].pulse, "gnss");
   EXPECT_EQ(c.refclocks[2].model, "sa5x");
+  EXPECT_TRUE(c.refclocks[2].self_disciplined);
   EXPECT_EQ(c.refclocks[3].pulse, "rubidium");
   EXPECT_EQ(c.refclocks[0].position, (Position{47.3977, -8.5456, 455.25}));
   EXPECT_EQ(c.refclocks[0].cable_delay, 57ns);

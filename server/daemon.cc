@@ -19,6 +19,7 @@
 #include "refclock/refclock.h"
 #include "server/access_policy.h"
 #include "server/admin_http.h"
+#include "server/certificate_store.h"
 #include "server/clocks.h"
 #include "server/ke_service.h"
 #include "server/master_key_store.h"
@@ -26,7 +27,6 @@
 #include "server/refclock_options.h"
 #include "server/settings.h"
 #include "server/shard.h"
-#include "server/tls_context.h"
 
 namespace timeball::server {
 namespace {
@@ -147,10 +147,11 @@ struct Daemon::Impl {
   }
 
   void make_ke_service() {
-    tls = std::make_unique<Published<TlsContext>>(
-        or_throw(TlsContext::make(config.nts_ke.certificate, config.nts_ke.private_key)));
-    ke_service = std::make_unique<KeService>(config.nts_ke, ke_policy(config), *tls,
-                                             key_store->keys(), config.crypto.implementation);
+    certificates =
+        or_throw(CertificateStore::open(config.nts_ke.certificate, config.nts_ke.private_key));
+    ke_service =
+        std::make_unique<KeService>(config.nts_ke, ke_policy(config), certificates->contexts(),
+                                    key_store->keys(), config.crypto.implementation);
   }
 
   void make_admin() {
@@ -171,7 +172,7 @@ struct Daemon::Impl {
     sources.clock = [this] { return ClockSample{clock.state().load(), read_kernel_time()}; };
     if (clock.rack) sources.rack = [this] { return clock.rack->status(); };
     if (!ke_service) return sources;
-    sources.certificate = [this] { return CertificateSample{tls->current()->not_after_s()}; };
+    sources.certificate = [this] { return certificates->status(); };
     sources.nts_ke = [this] { return ke_sample(*ke_service); };
     return sources;
   }
@@ -229,9 +230,9 @@ struct Daemon::Impl {
 
   // Whether the new configuration is in force, as far as it can be without a restart.
   bool apply(const Config& fresh) {
-    std::shared_ptr<const TlsContext> fresh_tls;
-    if (tls && fresh.nts_ke.enabled) {
-      auto made = TlsContext::make(fresh.nts_ke.certificate, fresh.nts_ke.private_key);
+    CertificateStore::Context fresh_tls;
+    if (certificates && fresh.nts_ke.enabled) {
+      auto made = CertificateStore::read(fresh.nts_ke.certificate, fresh.nts_ke.private_key, utc());
       if (!made) {
         spdlog::error("{}", made.error().message);
         return false;
@@ -242,7 +243,9 @@ struct Daemon::Impl {
       spdlog::info("reload: {} from {} to {}{}", change.path, change.from, change.to,
                    change.reloadable ? "" : ": takes a restart");
     }
-    if (fresh_tls) tls->publish(std::move(fresh_tls));
+    if (fresh_tls) {
+      certificates->take(std::move(fresh_tls), fresh.nts_ke.certificate, fresh.nts_ke.private_key);
+    }
     access.publish(std::make_shared<const AccessPolicy>(fresh.access.allow, fresh.access.deny));
     spdlog::set_level(spdlog::level::from_str(fresh.log.level));
     config.nts_ke.certificate = fresh.nts_ke.certificate;
@@ -251,6 +254,13 @@ struct Daemon::Impl {
     config.log.level = fresh.log.level;
     spdlog::info("reloaded {}", config_path);
     return true;
+  }
+
+  // Once it is known: a machine may start in 1970.
+  std::optional<UtcTime> utc() const {
+    const KernelTime now = read_kernel_time();
+    const ClockState state = clock.state().load().at(now);
+    return state.synchronised() ? std::optional(state.utc(now)) : std::nullopt;
   }
 
   void announce() {
@@ -277,6 +287,7 @@ struct Daemon::Impl {
     timer.async_wait([this](const boost::system::error_code& error) {
       if (error) return;
       key_store->tick(read_monotonic_time(), read_kernel_time());
+      if (certificates) certificates->tick(read_monotonic_time(), utc());
       tick();
     });
   }
@@ -286,7 +297,7 @@ struct Daemon::Impl {
   std::unique_ptr<MasterKeyStore> key_store;
   ReferenceClock clock;
   Published<AccessPolicy> access;
-  std::unique_ptr<Published<TlsContext>> tls;
+  std::unique_ptr<CertificateStore> certificates;
   std::vector<std::unique_ptr<Shard>> shards;
   std::unique_ptr<KeService> ke_service;
   asio::io_context control{1};

@@ -13,6 +13,7 @@
 #include "common/time/clock_state.h"
 #include "common/time/time_scales.h"
 #include "refclock/refclock.h"
+#include "server/certificate_store.h"
 #include "server/ke_service.h"
 #include "server/master_key_store.h"
 #include "server/shard.h"
@@ -34,10 +35,6 @@ struct KeysSample {
   MonotonicTime now;
 };
 
-struct CertificateSample {
-  std::int64_t not_after_s = 0;  // seconds since 1970
-};
-
 struct ClockSample {
   ClockState state;
   KernelTime now;
@@ -48,7 +45,7 @@ struct MetricSources {
   std::function<std::vector<const ShardCounters*>()> shards;
   std::function<KeSample()> nts_ke;
   std::function<KeysSample()> keys;
-  std::function<CertificateSample()> certificate;
+  std::function<CertificateStatus()> certificate;
   std::function<ClockSample()> clock;
   std::function<refclock::RackStatus()> rack;
 };

@@ -173,6 +173,11 @@ Result<std::shared_ptr<const TlsContext>> TlsContext::make(const std::string& ce
 TlsContext::TlsContext(Handle context, std::int64_t not_after_s, std::string subject)
     : context_(std::move(context)), not_after_s_(not_after_s), subject_(std::move(subject)) {}
 
+bool TlsContext::same_certificate(const TlsContext& other) const {
+  return X509_cmp(SSL_CTX_get0_certificate(context_.get()),
+                  SSL_CTX_get0_certificate(other.context_.get())) == 0;
+}
+
 OpenSsl<SSL, SSL_free> TlsContext::new_session() const {
   OpenSsl<SSL, SSL_free> session(SSL_new(context_.get()));
   if (session) SSL_set_accept_state(session.get());

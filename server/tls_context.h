@@ -31,6 +31,7 @@ class TlsContext {
 
   std::int64_t not_after_s() const { return not_after_s_; }  // of the leaf, seconds since 1970
   const std::string& subject() const { return subject_; }    // of the leaf, RFC 2253
+  bool same_certificate(const TlsContext& other) const;      // the same leaf
 
  private:
   using Handle = OpenSsl<SSL_CTX, SSL_CTX_free>;

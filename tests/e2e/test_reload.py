@@ -60,3 +60,28 @@ def test_certificate_is_replaced_and_a_bad_one_is_not(start, tmp_path):
         shutil.copy(fresh.key, certificates.key)
         hang_up(d, "reloaded ")
         d.associate(ca_file=fresh.ca)
+
+
+def test_renewed_certificate_is_taken_up_by_itself(start, tmp_path):
+    """As certbot renews: live/ has symbolic links, which are set to the new files one by one."""
+    made = {}
+    for version in ("1", "2"):
+        (tmp_path / version).mkdir()
+        made[version] = daemons.LabCertificates(str(tmp_path / version))
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+
+    def link(path, target):
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)
+
+    link(chain, made["1"].chain)
+    link(key, made["1"].key)
+    with start({"nts_ke.certificate": str(chain), "nts_ke.private_key": str(key)}) as d:
+        d.associate(ca_file=made["1"].ca)
+        link(chain, made["2"].chain)
+        daemons.wait_for(lambda: d.metric("timeball_certificate_refused") == 1, 20, "half a renewal refused")
+        d.associate(ca_file=made["1"].ca)
+        link(key, made["2"].key)
+        daemons.wait_for(lambda: d.metric("timeball_certificate_reloads_total") == 1, 20, "the renewal")
+        d.associate(ca_file=made["2"].ca)
+        assert d.metric("timeball_certificate_refused") == 0

@@ -101,7 +101,7 @@ MetricSources all_sources(const ShardCounters& shard) {
   MetricSources sources = from_shards({&shard});
   sources.nts_ke = ke_sample;
   sources.keys = [] { return KeysSample{}; };
-  sources.certificate = [] { return CertificateSample{}; };
+  sources.certificate = [] { return CertificateStatus{}; };
   sources.clock = [] { return ClockSample{}; };
   sources.rack = rack_status;
   return sources;
@@ -294,12 +294,14 @@ TEST(Metrics, KeyTimesCountFromNow) {
   EXPECT_EQ(value_of(text, "timeball_keys_write_failures_total"), "3");
 }
 
-TEST(Metrics, CertificateExpiryIsATimestamp) {
+TEST(Metrics, TheCertificateTellsItsExpiryAndItsRenewals) {
   MetricSources sources;
-  sources.certificate = [] { return CertificateSample{1'900'000'001}; };
-  EXPECT_EQ(
-      value_of(scrape(std::move(sources)), "timeball_certificate_not_after_timestamp_seconds"),
-      "1900000001");
+  sources.certificate = [] { return CertificateStatus{1'900'000'001, 2, 3, true}; };
+  const std::string text = scrape(std::move(sources));
+  EXPECT_EQ(value_of(text, "timeball_certificate_not_after_timestamp_seconds"), "1900000001");
+  EXPECT_EQ(value_of(text, "timeball_certificate_reloads_total"), "2");
+  EXPECT_EQ(value_of(text, "timeball_certificate_reload_failures_total"), "3");
+  EXPECT_EQ(value_of(text, "timeball_certificate_refused"), "1");
 }
 
 TEST(Metrics, ClockBoundGrowsWithAge) {

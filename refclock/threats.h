@@ -32,7 +32,8 @@ class Threats {
   void hear(const GnssCondition& condition);
   // What the discipline found: kPhaseStep, kPhaseSlope, kLabelDisagrees or kSourcesDisagree.
   void report(Alarm found, HostTime at);
-  // A second without anything against it. True when GNSS has earned its way back, as far as we know.
+  // A second without anything against it. True when GNSS has earned its way back, as far as we
+  // know.
   bool clean(HostTime now);
   // It is back: earned, or by the operator's command.
   void readmit();

@@ -202,7 +202,7 @@ def sim(options):
 
 def interop(_options):
     if step("peers", ["tests/peers"]) and build("build", "server/timeballd", "server/timeball", "bench/ntsload",
-                                             "refclock/refclock-sim", "refclock/sim/libtimeball-pps-sim.so"):
+                                                "refclock/refclock-sim", "refclock/sim/libtimeball-pps-sim.so"):
         pytest("interop", "build")
 
 

@@ -1,9 +1,12 @@
 """The daemon on a rack: a simulated receiver and rubidium on ptys, their pulses through the real ioctl code."""
+import contextlib
+import json
 import os
 import signal
 import struct
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -220,7 +223,6 @@ def test_sock_samples_are_the_time_when_there_are_no_pulses(start, tmp_path):
     path = str(tmp_path / "sock")
     refclocks = [{"driver": "sock", "device": path, "error_bound": "2ms"}]
     with start(SETTINGS, refclock=refclocks) as d:
-        import socket
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
             s.connect(path)
             for _ in range(12):
@@ -230,3 +232,73 @@ def test_sock_samples_are_the_time_when_there_are_no_pulses(start, tmp_path):
         assert state(d) == "LOCKED"
         assert d.metric("timeball_samples_total", source="0") == 12
         assert d.metric("timeball_clock_offset_seconds") == pytest.approx(0.5, abs=2e-3)
+
+
+class FakeGpsd:
+    """Speaks gpsd's protocol to one client at a time: each second a stamp of the pulse, exact, and its name."""
+
+    DEVICE = "/dev/ttyS0"
+
+    def __init__(self, offset_ns):
+        self.offset_ns = offset_ns  # true UTC minus the system's clock
+        self.listener = socket.create_server((daemons.HOST, 0))
+        self.port = self.listener.getsockname()[1]
+        self.asked = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def truth_ns(self):
+        return self.offset_ns
+
+    def _run(self):
+        while not self._stop.is_set():
+            with contextlib.suppress(OSError):  # the client has gone, or we shall
+                client, _ = self.listener.accept()
+                with client, client.makefile("rw") as lines:
+                    self._serve(lines)
+
+    def _say(self, lines, report_class, **report):
+        lines.write(json.dumps({"class": report_class, **report}) + "\r\n")
+        lines.flush()
+
+    def _serve(self, lines):
+        self._say(lines, "VERSION", release="3.22", rev="3.22", proto_major=3, proto_minor=14)
+        self.asked.append(lines.readline())
+        self._say(lines, "DEVICES", devices=[{"class": "DEVICE", "path": self.DEVICE}])
+        self._say(lines, "WATCH", enable=True, json=True, pps=True)
+        second = (time.time_ns() + self.offset_ns) // 10**9
+        while True:
+            second += 1
+            edge_ns = second * 10**9 - self.offset_ns
+            if self._stop.wait(max(0, edge_ns - time.time_ns()) * 1e-9):
+                return
+            self._say(lines, "PPS", device=self.DEVICE, real_sec=second, real_nsec=0, clock_sec=edge_ns // 10**9,
+                      clock_nsec=edge_ns % 10**9, precision=-20)
+            self._stop.wait(0.1)
+            self._say(lines, "TPV", device=self.DEVICE, mode=3, leapseconds=18, ept=0.005,
+                      time=time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(second)))
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self.listener.close()
+
+
+def test_stamps_of_gpsd_are_the_time_when_there_is_no_pulse_of_ours(start):
+    with FakeGpsd(offset_ns=250_000_000) as gpsd:
+        refclocks = [{"driver": "gpsd", "gpsd": f"{daemons.HOST}:{gpsd.port}"}]
+        with start(SETTINGS, refclock=refclocks) as d:
+            becomes(d, "LOCKED", 30)
+            with Watch(d, gpsd) as watch:
+                time.sleep(3)
+            watch.check()
+            assert all(abs(r.error_ns) < 1e6 + r.margin_ns for r in watch.readings), watch.readings
+            assert watch.readings[-1].header.stratum == 1
+            assert d.metric("timeball_gpsd_pulses_total") >= 5
+            assert d.metric("timeball_gpsd_refused_total") == 0
+    assert len(gpsd.asked) == 1 and '"pps":true' in gpsd.asked[0]

@@ -7,23 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from receiver_logs import LOGS, log_file
+
 BUILD = Path(os.environ.get("TIMEBALL_BUILD", Path(__file__).resolve().parents[2] / "build"))
 BINARY = BUILD / "refclock" / "refclock-decode"
-# Beside the project, or wherever this says.
-LOGS = Path(os.environ.get("TIMEBALL_FIXTURES", Path(__file__).resolve().parents[3] / "shared" / "fixtures")) / "gnss"
 M8T, F9T = "u-blox-m8t-time", "ublox-zed-f9t-ubx_nmea_l5"
 KNOT_M_S = 1852 / 3600
 
 
 def run(*arguments, **options):
     return subprocess.run([BINARY, *map(str, arguments)], capture_output=True, timeout=60, **options)
-
-
-def log_file(name):
-    path = LOGS / f"{name}.log"
-    if not path.exists():
-        pytest.skip(f"no recorded logs here: {path}")
-    return path
 
 
 def decode(name):

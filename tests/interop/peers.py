@@ -1,8 +1,16 @@
-"""Other people's NTP software, as tests/peers unpacked it: started, questioned and stopped."""
+"""Other people's time software, as tests/peers unpacked it: started, questioned and stopped."""
+import contextlib
+import datetime
+import itertools
+import json
 import os
 import re
+import socket
 import subprocess
+import time
 from pathlib import Path
+
+from daemon import free_port, wait_for
 
 PEERS = Path(__file__).resolve().parents[2] / ".cache" / "peers"
 # Whatever their configuration says, they cannot touch the machine's clock.
@@ -28,10 +36,10 @@ class Peer:
         self.log_file = self.directory / "log"
         self.process = None
 
-    def start(self, command):
+    def start(self, command, environment=None):
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen([*HARMLESS, *map(str, command)], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log)
+                                            stdout=log, stderr=log, env={**os.environ, **(environment or {})})
 
     def log(self):
         return self.log_file.read_text(errors="replace")
@@ -162,3 +170,54 @@ class ChronyServer(Peer):
             f"bindcmdaddress {self.directory}/chronyd.sock\n"
             f"pidfile {self.directory}/pid\n")
         self.start([PEERS / "chrony/usr/sbin/chronyd", "-d", "-x", "-u", "root", "-f", configuration])
+
+
+class Gpsd(Peer):
+    """gpsd with a receiver that says what a recorded log holds, over and over: gpsfake starts it and feeds it.
+
+    gpsfake can pause behind each packet, or where a cookie stands in the log. A receiver speaks once a second:
+    so the cookie goes before every message that is a second's first, and the pause is a second. That is longer
+    by what gpsfake does meanwhile, some 3 ms."""
+
+    COOKIE = b"@second@"
+
+    def __init__(self, directory, log, first_message):
+        super().__init__(directory)
+        self.port = free_port()
+        self.paced = self.directory / "receiver.log"
+        _, first, rest = log.read_bytes().partition(first_message)
+        assert first and self.COOKIE not in rest, log
+        self.paced.write_bytes(b"# Delay-Cookie: " + self.COOKIE + b" 1\n" + first +
+                               rest.replace(first, self.COOKIE + first))
+        self.run()
+
+    def run(self):
+        """From the first second of the log on."""
+        root = PEERS / "gpsd"
+        machine = f"{os.uname().machine}-linux-gnu"
+        # gpsd as root writes shared memory for NTP: not this machine's.
+        self.start(["unshare", "--ipc", "/usr/bin/python3", root / "usr/bin/gpsfake", "--quiet", "--port", self.port,
+                    self.paced],
+                   {"PYTHONPATH": str(root / "usr/lib/python3/dist-packages"), "GPSD_HOME": str(root / "usr/sbin"),
+                    "LD_LIBRARY_PATH": f"{root}/usr/lib/{machine}:{root}/lib/{machine}",
+                    "TMPDIR": str(self.directory)})
+
+    def _connection(self):
+        """None while it is not ready."""
+        assert self.process.poll() is None, self.log()
+        with contextlib.suppress(ConnectionRefusedError):
+            return socket.create_connection(("127.0.0.1", self.port), 10)
+
+    def pid(self):
+        """gpsd's, not gpsfake's."""
+        return int(subprocess.run(["pgrep", "--parent", str(self.process.pid)], capture_output=True, check=True).stdout)
+
+    def second(self):
+        """The next second that gpsd names in full: its name, and the system's clock then; seconds since 1970."""
+        with wait_for(self._connection, 20, "gpsd") as connection, connection.makefile("rb") as lines:
+            connection.sendall(b'?WATCH={"enable":true,"json":true};\n')
+            for line in itertools.islice(lines, 100):
+                now, report = time.time(), json.loads(line)
+                if report["class"] == "TPV" and "time" in report and "leapseconds" in report:
+                    return datetime.datetime.fromisoformat(report["time"]).timestamp(), now
+        raise AssertionError(f"gpsd names no second:\n{self.log()}")

@@ -119,6 +119,16 @@ struct KernelContract {
   // Bracket of a pair of readings in the vDSO.
   double pair_error_ns = 60;
 
+  // While we steer (clock.mode "system"): the kernel makes a frequency of two neighbouring
+  // multipliers of some 23 bits, in turn, and changes over at timer ticks and wake-ups only. On an
+  // idle host these are up to half a second apart (pulses and our own tick wake it): 1.8e-7 of
+  // that.
+  static constexpr KernelContract steered() {
+    KernelContract contract;
+    contract.phase_noise_ns = 90;
+    return contract;
+  }
+
   constexpr OscillatorLimits limits() const {
     return {frequency_max, 0, 0, wander, 0, 86400, phase_noise_ns, 0};
   }

@@ -253,7 +253,9 @@ void Discipline::pass_leap(UtcTime utc) {
     passage_ = LeapPassage{*event, agreed, 0, 0};
   }
   const LeapEvent& event = passage_->event;
-  if (passage_->agreed && utc >= event.first + seconds(event.change)) finish_leap(event.change);
+  // A second after the change, so that a kernel which leaps by itself, and late, has done it.
+  const UtcTime over = event.first + seconds(std::max(event.change, 0));
+  if (passage_->agreed && utc >= over) finish_leap(event.change);
 }
 
 // After a change that only one source claims, or that none could tell: does the receiver count on?
@@ -340,7 +342,8 @@ Action Discipline::tick(HostTime now) {
 }
 
 ClockState Discipline::publish(const ClockPair& pair) {
-  if (!publisher_.hear(pair)) seen_.set(Alarm::kForeignSteering);
+  const int leap = passage_ && passage_->agreed ? passage_->event.change : 0;
+  if (!publisher_.hear(pair, leap)) seen_.set(Alarm::kForeignSteering);
   ClockState state;
   state.as_of = state.reference_time = pair.kernel;
   if (estimator_.known()) {

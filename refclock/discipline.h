@@ -113,9 +113,7 @@ class Discipline {
   // The operator's command: GNSS is right, whatever our own clocks say.
   void readmit(HostTime now);
   // We changed the kernel's clock ourselves (clock.mode "system").
-  void steered(HostTime at, double rate_ns_per_s, double step_ns) {
-    publisher_.steered(at, rate_ns_per_s, step_ns);
-  }
+  void steered(const Steered& what) { publisher_.steered(what); }
 
   State state() const { return state_; }
   bool suspect() const { return threats_.excluded(); }

@@ -6,6 +6,9 @@
 namespace timeball::refclock {
 namespace {
 
+// As far as we may be wrong about where our own steering took the kernel's clock.
+constexpr double kMostUncertain_ns = 1;
+
 // And two more for what was rounded on the way.
 Duration rounded_up(double ns) {
   return Duration(static_cast<std::int64_t>(std::ceil(std::min(ns, 9e18))) + 2);
@@ -16,27 +19,40 @@ Duration rounded_up(double ns) {
 Publisher::Publisher(const ClockContract& contract)
     : contract_(contract), kernel_(contract.kernel.limits(), PhaseMemory::kernel()) {}
 
-bool Publisher::hear(const ClockPair& pair) {
-  if (kernel_.empty()) first_ = pair;
-  newest_ = pair;
+bool Publisher::fits(const ClockPair& pair) {
   const double t = seconds(pair.host);
   const auto ahead = static_cast<double>((pair.kernel - first_.kernel).count() -
                                          (pair.host - first_.host).count());
   const auto error = static_cast<double>(pair.error.count());
-  if (kernel_.measure(t, Interval::around(ahead - steered_ns(t), error))) return true;
-  kernel_.forget();
-  first_ = pair;
-  steered_t_ = steered_rate_ = moved_ns_ = 0;
-  kernel_.measure(0, Interval::around(0, error));
-  return false;
+  return kernel_.measure(t, Interval::around(ahead - steered_ns(t), error));
 }
 
-void Publisher::steered(HostTime at, double rate_ns_per_s, double step_ns) {
+bool Publisher::hear(const ClockPair& pair, int leap) {
+  newest_ = pair;
+  const bool known = !kernel_.empty();
+  if (known && fits(pair)) return true;
+  if (known && leap != 0) {
+    first_.kernel = first_.kernel - std::chrono::seconds(leap);
+    if (fits(pair)) return true;
+  }
+  kernel_.forget();
+  first_ = pair;
+  steered_t_ = steered_rate_ = moved_ns_ = change_ = 0;
+  fits(pair);
+  return !known;
+}
+
+void Publisher::steered(const Steered& what) {
   if (kernel_.empty()) return;
-  const double t = seconds(at);
-  moved_ns_ = steered_ns(t) + step_ns;
+  first_.kernel = first_.kernel + what.step;
+  change_ = std::abs(what.rate_ns_per_s);
+  if (change_ * std::chrono::duration<double>(what.within).count() > kMostUncertain_ns) {
+    return kernel_.forget();
+  }
+  const double t = seconds(what.at);
+  moved_ns_ = steered_ns(t);
   steered_t_ = t;
-  steered_rate_ += rate_ns_per_s;
+  steered_rate_ += what.rate_ns_per_s;
 }
 
 double Publisher::overhead_ns() const {
@@ -70,7 +86,10 @@ ClockState Publisher::state(const Estimator& estimator, const Estimate& utc, std
   state.growth_ppb = static_cast<std::int64_t>(std::ceil(growth)) + 1;
   radius_ns_ = ahead.radius();
   growth_ = growth;
-  state.error_bound = rounded_up(utc.radius() + overhead_ns());
+  // Just after its rate was changed: for what is asked about the moments before.
+  constexpr double kLag = std::chrono::duration<double>(kReadersLag).count();
+  const double before = t - steered_t_ < kLag ? change_ * kLag : 0;
+  state.error_bound = rounded_up(utc.radius() + overhead_ns() + before);
   state.void_after = state.as_of + Duration(static_cast<std::int64_t>(horizon_s() * 1e9));
   return state;
 }

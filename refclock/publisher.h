@@ -19,16 +19,28 @@ struct ClockPair {
   Duration error{};
 };
 
+// Who read a state has let go of it so long after the next one was published, and what he asks it
+// about is no older: a batch takes well under a millisecond.
+inline constexpr auto kReadersLag = std::chrono::milliseconds(10);
+
+// What we ourselves did to the kernel's clock (clock.mode "system").
+struct Steered {
+  HostTime at;  // within...
+  Duration within{};
+  double rate_ns_per_s = 0;  // the change
+  Duration step{};
+};
+
 class Publisher {
  public:
   explicit Publisher(const ClockContract& contract);
 
   // False: the kernel's clock is not where it was going. Somebody else steps or slews it; it is
-  // followed afresh.
-  bool hear(const ClockPair& pair);
-  // We ourselves have changed the kernel's rate and phase by this much (clock.mode "system"), at
-  // `at`: known to 10 us, which at 100 ppm is a nanosecond.
-  void steered(HostTime at, double rate_ns_per_s, double step_ns);
+  // followed afresh. `leap`, when not 0, is a change of TAI-UTC that is happening now: the kernel's
+  // clock may step by it (it does so by itself once it is told), at once or not at all.
+  bool hear(const ClockPair& pair, int leap = 0);
+  // When it is too uncertain when that was, the kernel's clock is followed afresh.
+  void steered(const Steered& what);
 
   // as_of, offset, rate, error bound, growth and void_after for the newest pair; the estimate is of
   // that moment. `leap_s` is taken from UTC (leap seconds since the start).
@@ -42,6 +54,7 @@ class Publisher {
   double seconds(HostTime t) const { return static_cast<double>((t - first_.host).count()) * 1e-9; }
   // How far our own steering has moved the kernel's clock.
   double steered_ns(double t) const { return moved_ns_ + steered_rate_ * (t - steered_t_); }
+  bool fits(const ClockPair& pair);
   // What the bound adds to an estimate's radius.
   double overhead_ns() const;
 
@@ -52,6 +65,7 @@ class Publisher {
   double steered_t_ = 0;
   double steered_rate_ = 0;  // ns/s
   double moved_ns_ = 0;      // at steered_t_
+  double change_ = 0;        // ns/s, of the rate then
   double radius_ns_ = 0;     // of the kernel's reading at the newest pair
   double growth_ = 0;        // ns/s, of the newest state
 };

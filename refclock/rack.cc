@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "refclock/host_clock.h"
+#include "refclock/kernel_steering.h"
 
 namespace timeball::refclock {
 namespace {
@@ -32,6 +33,9 @@ std::string in_words(const std::optional<Duration>& bound) {
 
 struct Rack::Impl {
   explicit Impl(const RackOptions& o) : options(o), clock(o.discipline) {
+    if (o.steer_kernel) {
+      steering.emplace(KernelClockControl(KernelClockControl::kernel()), [this] { return pair(); });
+    }
     const Observe observe = [this](const Observation& seen) { clock.observe(seen); };
     if (o.gnss) gnss.emplace(context, *o.gnss, observe);
     if (o.gpsd) gpsd.emplace(context, *o.gpsd, observe);
@@ -75,11 +79,29 @@ struct Rack::Impl {
     if (gnss) gnss->tick(now.host);
     if (rubidium) rubidium->tick(now.host);
     for (SampleDriver& sample : samples) sample.tick();
-    const RackClock::Beat beat = clock.tick(pair());
-    state.store(beat.clock);
+    const ClockPair read = pair();
+    const RackClock::Beat beat = clock.tick(read);
+    state.store(steering ? steering->prepare(clock.status(), beat.clock, read.kernel) : beat.clock);
+    if (steering) steer();
     tell(beat.action);
     const std::lock_guard lock(mutex);
     status = collect();
+  }
+
+  // When the shards have what prepare() made.
+  void steer() {
+    steer_timer.expires_after(kReadersLag);
+    steer_timer.async_wait([this](const boost::system::error_code& error) {
+      if (error) return;
+      if (const auto fresh = steering->apply(clock)) state.store(*fresh);
+      if (steering->stepped() != Duration{}) {
+        spdlog::info("the kernel's clock was stepped by {:.6f} s",
+                     static_cast<double>(steering->stepped().count()) * 1e-9);
+      }
+      if (steering->refused() && !std::exchange(refusal_told, true)) {
+        spdlog::error("the kernel refuses to be steered; its clock goes on as it goes");
+      }
+    });
   }
 
   ClockPair pair() const {
@@ -137,6 +159,7 @@ struct Rack::Impl {
   const RackOptions options;
   asio::io_context context{1};
   asio::steady_timer timer{context};
+  asio::steady_timer steer_timer{context};
   HostClock host{kernel_calls()};
   RackClock clock;
   Seqlock<ClockState> state{ClockState{}};
@@ -144,6 +167,8 @@ struct Rack::Impl {
   RackStatus status;  // under the mutex
   HostTime leap_file_due;
   std::string leap_file_told;
+  std::optional<KernelSteering> steering;
+  bool refusal_told = false;
 
   std::optional<GnssDriver> gnss;
   std::optional<GpsdDriver> gpsd;

@@ -33,7 +33,8 @@ struct RackOptions {
   std::optional<RubidiumOptions> rubidium;
   std::vector<SampleOptions> samples;
   DisciplineOptions discipline;
-  std::string leap_file;  // leap-seconds.list, read again once an hour; empty: none
+  std::string leap_file;      // leap-seconds.list, read again once an hour; empty: none
+  bool steer_kernel = false;  // CLOCK_REALTIME, too, follows UTC (KernelSteering); CAP_SYS_TIME
 };
 
 // As of the last tick.

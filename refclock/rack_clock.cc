@@ -21,6 +21,7 @@ RackClock::Beat RackClock::tick(const ClockPair& now) {
   if (table_ && discipline_.bound()) {  // a table is of use to those who know the date
     const LeapNotice notice = leap_notice(*table_, beat.clock.utc(now.kernel));
     discipline_.step(notice);
+    status_.tai_minus_utc_s = notice.trusted ? notice.tai_minus_utc_s : std::nullopt;
     if (!status_.leap || status_.leap->source == LeapNotice::Source::kFile) status_.leap = notice;
   }
   if (beat.action.state_changed || status_.at == HostTime{}) status_.state_since = now.host;

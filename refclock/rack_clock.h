@@ -28,6 +28,7 @@ struct RackClockStatus {
   std::optional<QuantisationError> quantisation;
   std::optional<LeapNotice> leap;  // the receiver's, or the file's
   std::optional<UtcTime> leap_file_expires;
+  std::optional<int> tai_minus_utc_s;  // in force, by a file that has not expired
 };
 
 class RackClock {
@@ -37,6 +38,9 @@ class RackClock {
   void observe(const Observation& observation);
   void set_leap_table(std::optional<LeapTable> table) { table_ = std::move(table); }
   void readmit(HostTime now) { discipline_.readmit(now); }
+  // We changed the kernel's clock; and what to serve at once, the pair having been read after that.
+  void steered(const Steered& what) { discipline_.steered(what); }
+  ClockState publish(const ClockPair& now) { return discipline_.publish(now); }
 
   struct Beat {
     ClockState clock;  // to serve from now on

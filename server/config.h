@@ -129,8 +129,12 @@ struct RefclockConfig {
   bool operator==(const RefclockConfig&) const = default;
 };
 
+// Software: the kernel's clock goes as it goes. System: it is steered, too.
+enum class ClockMode : std::uint8_t { kSoftware, kSystem };
+
 // What is made of the reference clocks' hardware.
 struct ClockConfig {
+  ClockMode mode = ClockMode::kSoftware;
   std::chrono::nanoseconds locked_bound{};    // 0: what the hardware allows
   std::chrono::nanoseconds holdover_limit{};  // served until the error bound exceeds it
   std::string reference_id;

@@ -19,6 +19,7 @@ constexpr UtcTime kPivot{1'793'491'200 * kNsPerSecond};  // 2026-11-01
 constexpr auto kLockedWithPhc = 500ns;
 constexpr auto kLockedBeyondLatency = 2us;
 constexpr auto kLockedWithSamples = 1ms;
+constexpr auto kLockedWhileSteered = 300ns;  // in addition
 
 // WGS 84 to Earth-centred, Earth-fixed centimetres.
 std::array<std::int32_t, 3> ecef_cm(const Position& p) {
@@ -169,6 +170,11 @@ refclock::RackOptions rack_options(const Config& config) {
     for (const refclock::SampleOptions& sample : rack.samples) {
       discipline.locked_bound = std::max<Duration>(discipline.locked_bound, 2 * sample.error);
     }
+  }
+  if (config.clock.mode == ClockMode::kSystem) {
+    rack.steer_kernel = true;
+    discipline.contract.kernel = refclock::KernelContract::steered();
+    discipline.locked_bound += kLockedWhileSteered;
   }
   if (config.clock.locked_bound != 0ns) discipline.locked_bound = config.clock.locked_bound;
   discipline.holdover_limit = config.clock.holdover_limit;

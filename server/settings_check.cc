@@ -158,6 +158,12 @@ void check_rack(Draft& draft) {
   const auto complain = [&](const char* what) { draft.error(refclock_path(last), what); };
   if (count_refclocks(config, kSystem) > 0) {
     if (last > 0) complain("driver = \"system\" stands alone; remove it or the others");
+    if (config.clock.mode == ClockMode::kSystem) {
+      draft.error(
+          "clock.mode",
+          "\"system\" steers the clock that driver = \"system\" takes for right; name other "
+          "reference clocks, or write \"software\"");
+    }
     return;
   }
   const std::size_t gnss = count_refclocks(config, kGnss);

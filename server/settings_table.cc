@@ -584,6 +584,13 @@ void add_pulse(std::vector<Setting>& rows) {
 
 void add_clock(std::vector<Setting>& rows) {
   constexpr auto kAt = &Config::clock;
+  rows.push_back(
+      row(kAt, &ClockConfig::mode,
+          Choice<ClockMode>{{{"software", ClockMode::kSoftware}, {"system", ClockMode::kSystem}}},
+          {"clock.mode", R"("software")", "", kRestart,
+           "software: the kernel's clock is left alone; what is served is right all the same. "
+           "system: it is stepped once and then slewed, so that it is right for the other programs "
+           "on this machine (takes CAP_SYS_TIME, and no other time client)"}));
   rows.push_back(row(kAt, &ClockConfig::locked_bound, Period{0us, 1s},
                      {"clock.locked_bound", R"("0s")", "", kRestart,
                       "LOCKED below this error bound; 0s: what the reference clocks allow"}));

@@ -122,5 +122,21 @@ TEST(RefclockOptions, WhatTheClockSectionSays) {
   EXPECT_EQ(rack.leap_file, "/x");
 }
 
+TEST(RefclockOptions, TheKernelsClockIsSteeredWhenTold) {
+  const std::string rack =
+      section("gnss", "device = \"/dev/ttyS0\"") + section("phc", "device = \"/dev/ptp0\"");
+  const RackOptions software = rack_options(parsed(rack));
+  EXPECT_FALSE(software.steer_kernel);
+  EXPECT_EQ(software.discipline.contract.kernel.phase_noise_ns, 2);
+  const RackOptions system = rack_options(parsed(rack + "[clock]\nmode = \"system\"\n"));
+  EXPECT_TRUE(system.steer_kernel);
+  EXPECT_EQ(system.discipline.locked_bound, 800ns);
+  EXPECT_EQ(system.discipline.contract.kernel.phase_noise_ns,
+            refclock::KernelContract::steered().phase_noise_ns);
+  const RackOptions told =
+      rack_options(parsed(rack + "[clock]\nmode = \"system\"\nlocked_bound = \"3us\"\n"));
+  EXPECT_EQ(told.discipline.locked_bound, 3us);
+}
+
 }  // namespace
 }  // namespace timeball::server

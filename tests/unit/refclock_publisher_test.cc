@@ -84,7 +84,7 @@ TEST_F(PublisherTest, OurOwnSteeringIsNotForeignAndCostsNothing) {
   for (int n = 30; n < 58; ++n) publish(n, 0);
   const std::int64_t growth = publish(58, 0).growth_ppb;
   // From second 58.5 on: 1 ms ahead, and 20 ppm fast.
-  publisher.steered(HostTime{59'500'000'000}, 20'000, 1'000'000);
+  publisher.steered({HostTime{59'500'000'000}, 1us, 20'000, 1ms});
   const auto steered = [](double s) {
     ClockPair p = pair(0, 0);
     p.host = HostTime{std::llround(s * 1e9)};

@@ -269,6 +269,10 @@ const Bad kCombinations[] = {
     {"TwoKernelClocks",
      "[[refclock]]\n[[refclock]]\n",
      {"t.toml:2: refclock[1]: driver = \"system\" stands alone; remove it or the others"}},
+    {"SteeringTheKernelsClockByItself",
+     "[clock]\nmode = \"system\"\n",
+     {"t.toml:2: clock.mode: \"system\" steers the clock that driver = \"system\" takes for right; "
+      "name other reference clocks, or write \"software\""}},
     {"SettingOfAnotherDriver",
      "[[refclock]]\ntrust = true\nbaud = 9600\n",
      {"t.toml:3: refclock[0].baud: is for driver = \"gnss\" or \"rubidium\"; remove it"}},
@@ -482,6 +486,7 @@ error_bound = "1ms"
 driver = "sock"
 device = "/run/timeball/ntp.sock"
 [clock]
+mode = "system"
 locked_bound = "1us"
 holdover_limit = "50us"
 reference_id = "GAL"
@@ -520,6 +525,7 @@ TEST(Settings, ARackIsRead) {
   EXPECT_EQ(c.refclocks[4].unit, 2U);
   EXPECT_EQ(c.refclocks[4].error_bound, 1ms);
   EXPECT_EQ(c.refclocks[5].device, "/run/timeball/ntp.sock");
+  EXPECT_EQ(c.clock.mode, ClockMode::kSystem);
   EXPECT_EQ(c.clock.locked_bound, 1us);
   EXPECT_EQ(c.clock.holdover_limit, 50us);
   EXPECT_EQ(c.clock.reference_id, "GAL");

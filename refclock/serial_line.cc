@@ -109,7 +109,7 @@ struct SerialLine::Impl : std::enable_shared_from_this<Impl> {
       port.close(ignored);
       return false;
     }
-    ioctl(port.native_handle(), TIOCEXCL);
+    if (!options.shared) ioctl(port.native_handle(), TIOCEXCL);
     ++counts.opened;
     spdlog::info("{}: open, {} Bd", options.device, options.baud);
     told.clear();

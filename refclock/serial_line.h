@@ -25,6 +25,7 @@ namespace timeball::refclock {
 struct SerialOptions {
   std::string device;  // "/dev/ttyS0"
   unsigned baud = 9600;
+  bool shared = false;  // ours is also the thread that takes the pulse off its DCD
 };
 
 // Totals since the start.

@@ -164,6 +164,10 @@ refclock::RackOptions rack_options(const Config& config) {
   const bool pulses = std::ranges::any_of(rack.pulses, [](const refclock::PulseOptions& p) {
     return p.input == refclock::PulseInput::kGnss;
   });
+  for (const refclock::PulseOptions& p : rack.pulses) {
+    if (rack.gnss && p.device == rack.gnss->device) rack.gnss->shared = true;
+    if (rack.rubidium && p.device == rack.rubidium->device) rack.rubidium->shared = true;
+  }
   if (rack.gpsd) rack.gpsd->pulses = !pulses;
   discipline.bare_pps = pulses && !rack.gnss && !rack.gpsd;
   if (!pulses && !rack.gpsd) {

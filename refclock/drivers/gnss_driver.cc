@@ -39,7 +39,7 @@ GnssDriver::GnssDriver(boost::asio::io_context& context, const GnssOptions& opti
       receiver_(options.receiver),
       rate_since_(host_now()),
       quiet_(context),
-      line_(context, {options.device, options.baud != 0 ? options.baud : kRates[0]},
+      line_(context, {options.device, options.baud != 0 ? options.baud : kRates[0], options.shared},
             {[this] { opened(); },
              [this](Bytes octets, HostTime arrival) { received(octets, arrival); }}) {}
 

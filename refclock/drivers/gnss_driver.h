@@ -26,6 +26,7 @@ namespace timeball::refclock {
 struct GnssOptions {
   std::string device;
   unsigned baud = 0;      // 0: found by trying
+  bool shared = false;    // the pulse comes in on this line, too
   bool configure = true;  // a u-blox is set up as we need it
   gnss::ConfiguratorSettings settings;
   gnss::ReceiverOptions receiver;

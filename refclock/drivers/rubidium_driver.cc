@@ -34,7 +34,7 @@ RubidiumDriver::RubidiumDriver(boost::asio::io_context& context, const RubidiumO
       rate_since_(host_now()),
       poller_(poller_or_throw(options.oscillator)),
       timer_(context),
-      line_(context, {options.device, rates_[0]},
+      line_(context, {options.device, rates_[0], options.shared},
             {[this] { step(host_now(), {}); },
              [this](Bytes octets, HostTime arrival) { step(arrival, octets); }}) {}
 

@@ -18,7 +18,8 @@ namespace timeball::refclock {
 
 struct RubidiumOptions {
   std::string device;
-  unsigned baud = 0;  // 0: the model's, those that it has in turn
+  unsigned baud = 0;    // 0: the model's, those that it has in turn
+  bool shared = false;  // the pulse comes in on this line, too
   rubidium::Options oscillator;
 };
 

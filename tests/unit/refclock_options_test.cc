@@ -53,6 +53,13 @@ TEST(RefclockOptions, AReceiverOnASerialLine) {
   EXPECT_EQ(rack.discipline.reference_id, (std::array<char, 4>{'G', 'P', 'S', '\0'}));
 }
 
+TEST(RefclockOptions, MessagesAndPulseOnOneLineShareIt) {
+  const std::string gnss = section("gnss", "device = \"/dev/ttyS0\"");
+  EXPECT_FALSE(rack_options(parsed(gnss + kPps)).gnss->shared);
+  const RackOptions rack = rack_options(parsed(gnss + section("pps", "device = \"/dev/ttyS0\"")));
+  EXPECT_TRUE(rack.gnss->shared);
+}
+
 // The figures are Python's, from the formulas of WGS 84.
 TEST(RefclockOptions, APositionIsFixedAndWatched) {
   const RackOptions rack = rack_options(

@@ -145,6 +145,7 @@ struct ClockConfig {
 
 struct AdminConfig {
   std::vector<net::Endpoint> listen;  // none or one; loopback unless told otherwise
+  std::string socket;                 // for the operator's commands; empty: none
 
   bool operator==(const AdminConfig&) const = default;
 };

@@ -19,6 +19,7 @@
 #include "refclock/refclock.h"
 #include "server/access_policy.h"
 #include "server/admin_http.h"
+#include "server/admin_socket.h"
 #include "server/certificate_store.h"
 #include "server/clocks.h"
 #include "server/ke_service.h"
@@ -100,6 +101,28 @@ KeSample ke_sample(const KeService& service) {
   return sample;
 }
 
+// Identifiers and ages; never a key.
+Result<boost::json::object> keys_shown(const MasterKeyStore& store, const std::string& file) {
+  const MasterKeyStatus status = store.status();
+  const MonotonicTime now = read_monotonic_time();
+  const auto in_seconds = [](Duration d) {
+    return std::chrono::duration_cast<std::chrono::seconds>(d).count();
+  };
+  boost::json::array generations;
+  const auto& all = store.keys().current()->generations();
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    generations.push_back({{"id", fmt::format("{:08x}", all[i].id)},
+                           {"role", i == 0   ? "next"
+                                    : i == 1 ? "current"
+                                             : "old"}});
+  }
+  return boost::json::object{{"provider", "file"},
+                             {"file", file},
+                             {"age_s", in_seconds(now - status.current_since)},
+                             {"next_rotation_s", in_seconds(status.next_rotation - now)},
+                             {"generations", std::move(generations)}};
+}
+
 }  // namespace
 
 struct Daemon::Impl {
@@ -113,6 +136,7 @@ struct Daemon::Impl {
     make_shards();
     if (config.nts_ke.enabled) make_ke_service();
     make_admin();
+    make_admin_socket();
   }
 
   void make_shards() {
@@ -160,6 +184,38 @@ struct Daemon::Impl {
         AdminHttp::open(control, config.admin.listen.front(), {make_metrics(metric_sources())})));
   }
 
+  // A daemon that is run by hand has no /run/timeball, and serves all the same.
+  void make_admin_socket() {
+    if (config.admin.socket.empty()) return;
+    auto made = AdminSocket::open(control, config.admin.socket, admin_commands());
+    if (!made) return spdlog::warn("{}", made.error().message);
+    admin_socket.emplace(std::move(*made));
+  }
+
+  AdminCommands admin_commands() {
+    const auto told = [](const char* what) { return boost::json::object{{"done", what}}; };
+    // What to say when it has been done.
+    const auto doing = [told](auto act, const char* done) {
+      return [=]() -> Result<boost::json::object> {
+        if (const Result<void> result = act(); !result) return fail(result.error().message);
+        return told(done);
+      };
+    };
+    AdminCommands commands;
+    commands["keys show"] = {false, [this] { return keys_shown(*key_store, config.keys.file); }};
+    commands["keys verify"] = {
+        false, doing([this] { return key_store->verify(); }, "the key file holds the keys in use")};
+    commands["keys rotate"] = {
+        true, doing([this] { return key_store->rotate(read_monotonic_time(), read_kernel_time()); },
+                    "rotated: the next key has become the current one")};
+    commands["keys rekey"] = {
+        true, doing([this] { return key_store->rekey(read_monotonic_time(), read_kernel_time()); },
+                    "replaced: every cookie there is has become worthless")};
+    commands["reload"] = {true, doing([this] { return reload(); }, "reloaded")};
+    commands["readmit"] = {true, doing([this] { return readmit(); }, "GNSS is taken back")};
+    return commands;
+  }
+
   // Everything a scrape asks for; called by the control thread.
   MetricSources metric_sources() const {
     MetricSources sources;
@@ -181,7 +237,6 @@ struct Daemon::Impl {
     for (const auto& shard : shards) start(*shard);
     if (ke_service) ke_service->start();
     announce();
-    signals.add(SIGUSR1);
     wait_for_signal();
     tick();
     control.run();
@@ -201,31 +256,29 @@ struct Daemon::Impl {
   void wait_for_signal() {
     signals.async_wait([this](const boost::system::error_code& error, int number) {
       if (error) return;
-      if (number == SIGUSR1) {
-        readmit();
-        return wait_for_signal();
-      }
       if (number != SIGHUP) {
         spdlog::info("stopping on {}", number == SIGTERM ? "SIGTERM" : "SIGINT");
         return control.stop();
       }
-      reload();
+      (void)reload();  // says so in the log
       wait_for_signal();
     });
   }
 
-  void readmit() {
-    if (!clock.rack) return spdlog::warn("SIGUSR1: there is no receiver to take back");
-    spdlog::info("SIGUSR1: GNSS is right, says the operator");
+  Result<void> readmit() {
+    if (!clock.rack) return fail("there is no receiver to take back");
     clock.rack->readmit();
+    return {};
   }
 
-  void reload() {
+  Result<void> reload() {
     const LoadedConfig loaded = load_config(config_path);
     for (const ConfigError& warning : loaded.warnings) spdlog::warn("{}", warning.to_string());
     for (const ConfigError& error : loaded.errors) spdlog::error("{}", error.to_string());
-    if (loaded.errors.empty() && apply(loaded.config)) return;
-    spdlog::error("reload: nothing is changed; mend {} and send SIGHUP again", config_path);
+    if (loaded.errors.empty() && apply(loaded.config)) return {};
+    spdlog::error("reload: nothing is changed; mend {} and reload again", config_path);
+    return fail("nothing is changed; the log says why" +
+                (loaded.errors.empty() ? std::string() : ": " + loaded.errors[0].to_string()));
   }
 
   // Whether the new configuration is in force, as far as it can be without a restart.
@@ -304,6 +357,7 @@ struct Daemon::Impl {
   asio::signal_set signals{control, SIGTERM, SIGINT, SIGHUP};
   asio::steady_timer timer{control};
   std::unique_ptr<AdminHttp> admin;
+  std::optional<AdminSocket> admin_socket;
 };
 
 Daemon::Daemon(const Config& config, std::string config_path)

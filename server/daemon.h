@@ -23,7 +23,6 @@ class Daemon {
 
   // Serves until SIGTERM or SIGINT, then lets what is begun finish, and returns. SIGHUP reads the
   // configuration again: all of what is reloadable in it takes effect, or, with any error, nothing.
-  // SIGUSR1 is the operator's word that GNSS is right (refclock::Rack::readmit).
   void run();
 
  private:

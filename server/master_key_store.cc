@@ -329,18 +329,34 @@ void MasterKeyStore::settle_age(MonotonicTime now, KernelTime wall) {
 void MasterKeyStore::tick(MonotonicTime now, KernelTime wall) {
   settle_age(now, wall);
   if (now < current_.next_rotation || now < retry_at_) return;
-  const std::shared_ptr<const nts::KeyRing> ring = keys_.current();
-  const Result<nts::MasterKeySecret> fresh = fresh_key(entropy_);
-  const Result<void> done = fresh ? replace(ring->rotated(*fresh, config_.keep), now, wall)
-                                  : Result<void>(fail(fresh.error().message));
-  if (!done) {
+  if (const Result<void> done = rotate(now, wall); !done) {
     retry_at_ = now + kRetryInterval;
-    spdlog::error("master keys were not rotated, {:08x} stays in use: {}", ring->current().id,
+    spdlog::error("master keys were not rotated, {:08x} stays in use: {}", current_.current_id,
                   done.error().message);
-    return;
+  }
+}
+
+Result<void> MasterKeyStore::rotate(MonotonicTime now, KernelTime wall) {
+  const Result<nts::MasterKeySecret> fresh = fresh_key(entropy_);
+  if (!fresh) return fail(fresh.error().message);
+  if (auto done = replace(keys_.current()->rotated(*fresh, config_.keep), now, wall); !done) {
+    return done;
   }
   spdlog::info("master keys rotated: current {:08x}, {} generations", current_.current_id,
                current_.generations);
+  return {};
+}
+
+Result<void> MasterKeyStore::verify() const {
+  if (config_.file.empty()) return fail("the master keys are in memory only");
+  const Result<std::optional<KeyFile>> loaded = load(config_.file);
+  if (!loaded) return fail(loaded.error().message);
+  if (!*loaded) return fail(fmt::format("master key file {} is not there.", config_.file));
+  if ((*loaded)->ring.generations() == keys_.current()->generations()) return {};
+  return fail(
+      fmt::format("master key file {} holds other keys than those in use. Restart to use them, or "
+                  "rotate to write those in use.",
+                  config_.file));
 }
 
 Result<void> MasterKeyStore::reload(MonotonicTime now, KernelTime wall) {

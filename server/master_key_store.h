@@ -77,6 +77,10 @@ class MasterKeyStore {
   // when the write fails the running keys stay, the failure is counted and logged, and it is tried
   // again after kRetryInterval.
   void tick(MonotonicTime now, KernelTime wall);
+  // Rotates now, whether due or not. On error the running keys stay.
+  Result<void> rotate(MonotonicTime now, KernelTime wall);
+  // Whether the file is safe, whole, and holds the keys in use.
+  Result<void> verify() const;
   // Reads the file again, into a ring of its own, then publishes that. On any error the running
   // keys stay.
   Result<void> reload(MonotonicTime now, KernelTime wall);

@@ -2,8 +2,12 @@
 //
 //   timeball query HOST     asks an NTS server for the time, and says what is wrong when it fails
 //   timeball cert lab DIR   makes a lab CA and a server certificate
+//   timeball keys ...       shows, rotates, replaces or verifies a daemon's master keys
+//   timeball reload         puts what is reloadable of the configuration in force
+//   timeball readmit        the operator's word that GNSS is right
 
 #include <CLI/CLI.hpp>
+#include <boost/json.hpp>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -12,6 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "server/admin_socket.h"
+#include "server/admin_tool.h"
 #include "server/lab_certificate.h"
 #include "server/query.h"
 #include "server/query_report.h"
@@ -91,6 +97,52 @@ void add_cert(CLI::App& app, LabCommand& command) {
   lab->add_flag("--force", command.force, "Replace a private key or a CA that is not ours");
 }
 
+// What is asked of a running daemon.
+struct DaemonCommand {
+  std::string socket = "/run/timeball/control";
+  std::string command;  // as server/admin_socket.h has it
+  bool json = false;
+};
+
+CLI::App* add_daemon_command(CLI::App& app, DaemonCommand& command, const std::string& name,
+                             const std::string& path, const char* help) {
+  CLI::App* sub = app.add_subcommand(name, help);
+  sub->add_option("--socket", command.socket, "The daemon's admin.socket")->capture_default_str();
+  sub->add_flag("--json", command.json, "The answer as it is");
+  sub->callback([&command, path] { command.command = path; });
+  return sub;
+}
+
+void add_daemon_commands(CLI::App& app, DaemonCommand& command) {
+  CLI::App* keys = app.add_subcommand("keys", "A running daemon's master keys");
+  keys->require_subcommand(1);
+  add_daemon_command(*keys, command, "show", "keys show", "Identifiers and ages; never a key");
+  add_daemon_command(*keys, command, "rotate", "keys rotate",
+                     "Rotate now: the next key becomes current, older ones still open cookies");
+  add_daemon_command(*keys, command, "rekey", "keys rekey",
+                     "Emergency: drop every key; each client runs NTS-KE again");
+  add_daemon_command(*keys, command, "verify", "keys verify",
+                     "Whether the key file is safe, whole, and holds the keys in use");
+  add_daemon_command(app, command, "reload", "reload",
+                     "Put what is reloadable of the configuration in force, or, with any error, "
+                     "nothing");
+  add_daemon_command(app, command, "readmit", "readmit",
+                     "Your word that GNSS is right: a receiver that was excluded is taken back");
+}
+
+int run(const DaemonCommand& command) {
+  const auto answer = ask_daemon(command.socket, command.command);
+  if (!answer) {
+    std::fprintf(stderr, "timeball %s: %s\n", command.command.c_str(),
+                 answer.error().message.c_str());
+    return kFailure;
+  }
+  const std::string text =
+      command.json ? boost::json::serialize(*answer) + "\n" : answer_text(command.command, *answer);
+  std::fputs(text.c_str(), stdout);
+  return 0;
+}
+
 std::chrono::milliseconds milliseconds(double seconds) {
   return std::chrono::ceil<std::chrono::milliseconds>(std::chrono::duration<double>(seconds));
 }
@@ -150,12 +202,15 @@ int timeball_main(int argc, char** argv) {
   LabCommand lab;
   add_query(app, query);
   add_cert(app, lab);
+  DaemonCommand daemon;
+  add_daemon_commands(app, daemon);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : static_cast<int>(QueryStatus::kUsage);
   }
   std::signal(SIGPIPE, SIG_IGN);
+  if (!daemon.command.empty()) return run(daemon);
   return app.got_subcommand("query") ? run(query) : run(lab);
 }
 

@@ -24,6 +24,7 @@ import ntslib as nts
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("TIMEBALL_BUILD", os.path.join(ROOT, "build")))
 BINARY = os.path.join(BUILD, "server", "timeballd")
+TOOL = os.path.join(BUILD, "server", "timeball")
 HOST, HOST6 = "127.0.0.1", "::1"
 SERVER_NAME = "time.test"
 SANITIZER_REPORT = re.compile(r"ERROR: \w+Sanitizer|runtime error:|LeakSanitizer|Assertion .* failed")
@@ -217,6 +218,7 @@ class Daemon:
             "keys.file": self.key_file,
             "rate_limit.refusals_per_second": 100000,
             "admin.listen": f"{HOST}:{self.admin_port}",
+            "admin.socket": os.path.join(self.directory, "control"),
             **(settings or {}),
         }
         one = {"driver": "system", "trust": True, "stratum": 10} if refclock is None else refclock
@@ -311,6 +313,17 @@ class Daemon:
 
     def check_log(self):
         assert not SANITIZER_REPORT.search(self.log()), self.log()
+
+    def ask(self, *words):
+        """`timeball keys show` and its kin, of this daemon."""
+        return subprocess.run([TOOL, *words, "--socket", self.settings["admin.socket"]], capture_output=True,
+                              text=True, timeout=30)
+
+    def command(self, *words):
+        """What it printed; it must succeed."""
+        done = self.ask(*words)
+        assert done.returncode == 0 and not done.stderr, done
+        return done.stdout
 
     # What it serves.
 

@@ -2,7 +2,6 @@
 import contextlib
 import json
 import os
-import signal
 import struct
 import socket
 import subprocess
@@ -90,7 +89,7 @@ def test_wrong_label_is_an_alarm_and_never_the_time(locked, rack):
     # That receiver is out for an hour, or until the operator says otherwise; the rubidium is not.
     assert state(locked) == "HOLDOVER"
     assert locked.metric("timeball_refclock_flag", flag="suspect") == 1
-    locked.process.send_signal(signal.SIGUSR1)
+    locked.command("readmit")
     becomes(locked, "LOCKED")
     assert locked.metric("timeball_refclock_flag", flag="suspect") == 0
 

@@ -1,8 +1,10 @@
 """SIGHUP: all of what is reloadable takes effect, or, with any error, nothing."""
 import shutil
 import signal
+import subprocess
 
 import daemon as daemons
+from ntsload import BINARY
 
 
 def hang_up(d, says):
@@ -85,3 +87,32 @@ def test_renewed_certificate_is_taken_up_by_itself(start, tmp_path):
         daemons.wait_for(lambda: d.metric("timeball_certificate_reloads_total") == 1, 20, "the renewal")
         d.associate(ca_file=made["2"].ca)
         assert d.metric("timeball_certificate_refused") == 0
+
+
+def test_certificate_replaced_a_hundred_times_under_handshakes(start, tmp_path):
+    """No handshake fails: neither with the one before nor with the one after."""
+    made = []
+    for version in ("1", "2"):
+        (tmp_path / version).mkdir()
+        made.append(daemons.LabCertificates(str(tmp_path / version)))
+    live = tmp_path / "live"
+    live.symlink_to(tmp_path / "1")
+    with start({"nts_ke.certificate": str(live / "chain.pem"), "nts_ke.private_key": str(live / "key.pem")}) as d:
+        with subprocess.Popen([BINARY, "ke", f"127.0.0.1:{d.ke_port}", "--duration", "300s", "--warm-up", "0s",
+                               "--connections", "4", "--json", str(tmp_path / "report.json")],
+                              stdout=subprocess.DEVNULL) as load:
+            completed = lambda: d.metric("timeball_nts_ke_connections_total", outcome="completed")
+            daemons.wait_for(lambda: completed() > 20, what="the load's start")
+            for turn in range(1, 101):
+                fresh = tmp_path / "fresh"
+                fresh.symlink_to(tmp_path / ("2" if turn % 2 else "1"))
+                fresh.rename(live)  # chain and key at one stroke
+                seen = completed()
+                assert d.command("reload") == "reloaded\n"
+                daemons.wait_for(lambda: completed() > seen, what="handshakes go on")
+            failed = {series: count for series, count in d.metrics().items()
+                      if series.startswith("timeball_nts_ke_connections_total") and "completed" not in series and count}
+            load.terminate()
+        assert failed == {}, failed
+        assert d.metric("timeball_certificate_reloads_total") == 100
+        d.associate(ca_file=made[0].ca)

@@ -348,26 +348,29 @@ Result<void> MasterKeyStore::rotate(MonotonicTime now, KernelTime wall) {
 }
 
 Result<void> MasterKeyStore::verify() const {
-  if (config_.file.empty()) return fail("the master keys are in memory only");
-  const Result<std::optional<KeyFile>> loaded = load(config_.file);
-  if (!loaded) return fail(loaded.error().message);
-  if (!*loaded) return fail(fmt::format("master key file {} is not there.", config_.file));
-  if ((*loaded)->ring.generations() == keys_.current()->generations()) return {};
+  const Result<KeyFile> file = read();
+  if (!file) return fail(file.error().message);
+  if (file->ring.generations() == keys_.current()->generations()) return {};
   return fail(
       fmt::format("master key file {} holds other keys than those in use. Restart to use them, or "
                   "rotate to write those in use.",
                   config_.file));
 }
 
-Result<void> MasterKeyStore::reload(MonotonicTime now, KernelTime wall) {
+Result<KeyFile> MasterKeyStore::read() const {
   if (config_.file.empty()) return fail("the master keys are in memory only");
   Result<std::optional<KeyFile>> loaded = load(config_.file);
   if (!loaded) return fail(loaded.error().message);
   if (!*loaded) return fail(fmt::format("master key file {} is not there.", config_.file));
-  const KeyFile& file = **loaded;
-  if (file.ring.generations() == keys_.current()->generations()) return {};
-  keys_.publish(std::make_shared<const nts::KeyRing>(file.ring));
-  adopt(file, now, wall);
+  return **std::move(loaded);
+}
+
+Result<void> MasterKeyStore::reload(MonotonicTime now, KernelTime wall) {
+  const Result<KeyFile> file = read();
+  if (!file) return fail(file.error().message);
+  if (file->ring.generations() == keys_.current()->generations()) return {};
+  keys_.publish(std::make_shared<const nts::KeyRing>(file->ring));
+  adopt(*file, now, wall);
   spdlog::info("master keys read again: current {:08x}, {} generations", current_.current_id,
                current_.generations);
   return {};

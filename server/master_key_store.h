@@ -98,6 +98,7 @@ class MasterKeyStore {
  private:
   MasterKeyStore(const KeysConfig& config, EntropySource entropy, const KeyFile& file,
                  MonotonicTime now, KernelTime wall);
+  Result<KeyFile> read() const;
   void adopt(const KeyFile& file, MonotonicTime now, KernelTime wall);
   void settle_age(MonotonicTime now, KernelTime wall);
   Result<void> replace(nts::KeyRing ring, MonotonicTime now, KernelTime wall);

@@ -175,11 +175,14 @@ constexpr Metric kMetrics[] = {
      }>},
 };
 
-std::vector<Metric> all_metrics() {
-  std::vector<Metric> all(std::begin(kMetrics), std::end(kMetrics));
-  const std::vector<Metric> rack = rack_metrics();
-  all.insert(all.end(), rack.begin(), rack.end());
-  return all;
+const std::vector<Metric>& all_metrics() {
+  static const std::vector<Metric> kAll = [] {
+    std::vector<Metric> all(std::begin(kMetrics), std::end(kMetrics));
+    const std::vector<Metric> rack = rack_metrics();
+    all.insert(all.end(), rack.begin(), rack.end());
+    return all;
+  }();
+  return kAll;
 }
 
 class Collector final : public prometheus::Collectable {

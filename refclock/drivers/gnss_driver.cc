@@ -48,8 +48,7 @@ void GnssDriver::opened() {
   while (stream_.next()) {
   }
   receiver_ = gnss::Receiver(options_.receiver);
-  rate_since_ = host_now();
-  octets_then_ = line_.counts().octets_received;
+  watch_rate_from(host_now());
   frame_at_.reset();
   configure(host_now());
 }
@@ -148,11 +147,15 @@ void GnssDriver::watch_configuration(HostTime now) {
   }
 }
 
+void GnssDriver::watch_rate_from(HostTime now) {
+  rate_since_ = now;
+  octets_then_ = line_.counts().octets_received;
+}
+
 // Octets come, and no message among them.
 void GnssDriver::watch_rate(HostTime now) {
   if (frame_at_ && now - *frame_at_ < kTryRate) {
-    rate_since_ = now;
-    octets_then_ = line_.counts().octets_received;
+    watch_rate_from(now);
     if (std::exchange(rate_told_, false)) configure(now);
     return;
   }
@@ -163,8 +166,7 @@ void GnssDriver::watch_rate(HostTime now) {
                  options_.baud != 0 ? ": is baud = " + std::to_string(options_.baud) + " right?"
                                     : "; trying other rates");
   }
-  rate_since_ = now;
-  octets_then_ = line_.counts().octets_received;
+  watch_rate_from(now);
   if (options_.baud != 0) return;
   rate_ = (rate_ + 1) % kRates.size();
   line_.set_baud(kRates[rate_]);

@@ -59,6 +59,7 @@ class GnssDriver {
   void configure(HostTime now);
   void watch_configuration(HostTime now);
   void watch_rate(HostTime now);
+  void watch_rate_from(HostTime now);
 
   GnssOptions options_;
   Observe observe_;

@@ -47,6 +47,11 @@ def histogram(run, name):
     return next(h for h in run.report["histograms"] if h["name"] == name)
 
 
+def check_all_answered(run, answered, window):
+    """A closed loop's last requests may leave just after the measured time: sent and answered, not counted."""
+    assert run.report["started"] == run.report["done"] <= answered <= run.report["done"] + window
+
+
 def check_no_fault(run):
     assert run.status == 0, run
     assert {name: run.count(name) for name in KINDS_OF_FAILURE if run.count(name)} == {}, run
@@ -60,8 +65,8 @@ def test_closed_loop_verifies_every_reply(server, aead):
     before = answered(server, "answered_nts")
     run = load("ntp", ke(server), "--aead", aead, "--threads", 2, "--window", 8, "--check-all-up-to", 10000000, *SHORT)
     check_no_fault(run)
-    assert run.report["started"] == run.report["done"] == run.count("verified") > 8
-    assert run.count("sent_nts") == run.report["done"] == answered(server, "answered_nts") - before
+    assert run.count("sent_nts") == run.report["done"] == run.count("verified") > 8
+    check_all_answered(run, answered(server, "answered_nts") - before, window=8)
     for name in ("round_trip", "residence"):
         assert histogram(run, name)["count"] == run.report["done"]
         assert histogram(run, name)["min_ns"] > 0
@@ -71,10 +76,10 @@ def test_closed_loop_verifies_every_reply(server, aead):
 
 def test_plain_closed_loop(server):
     before = answered(server, "answered_plain")
-    run = load("ntp", ntp(server), "--plain", *SHORT)
+    run = load("ntp", ntp(server), "--plain", "--window", 64, *SHORT)
     check_no_fault(run)
-    assert run.report["started"] == run.report["done"] == run.count("sent_plain") > 64
-    assert run.report["done"] == answered(server, "answered_plain") - before
+    assert run.count("sent_plain") == run.report["done"] > 64
+    check_all_answered(run, answered(server, "answered_plain") - before, window=64)
 
 
 @pytest.mark.parametrize("threads", (1, 2))

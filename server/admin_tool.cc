@@ -20,10 +20,22 @@ std::string duration_of(const json::value& seconds) {
   return print_duration(std::chrono::seconds(seconds.to_number<std::int64_t>()));
 }
 
+std::string cluster_text(const json::object& cluster) {
+  const auto is = [&](const char* what) { return cluster.at(what).as_bool(); };
+  const char* state = !is("in_contact") ? "cut off from etcd"
+                      : is("refused")   ? "refuses what lies in etcd"
+                      : is("rotates")   ? "in contact, rotates the keys"
+                                        : "in contact";
+  return fmt::format("cluster        {}, sequence {}: {}\n", text_of(cluster.at("name")),
+                     text_of(cluster.at("sequence")), state);
+}
+
 std::string keys_text(const json::object& answer) {
   std::string text = "provider       " + text_of(answer.at("provider"));
   const std::string file = text_of(answer.at("file"));
   text += file.empty() ? " (in memory only)\n" : " " + file + '\n';
+  if (const auto* cluster = answer.if_contains("cluster"))
+    text += cluster_text(cluster->as_object());
   text += "rotated        " + duration_of(answer.at("age_s")) + " ago\n";
   text += "next rotation  in " + duration_of(answer.at("next_rotation_s")) + '\n';
   for (const json::value& generation : answer.at("generations").as_array()) {

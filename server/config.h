@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/base/log.h"
@@ -54,13 +55,32 @@ struct CryptoConfig {
   bool operator==(const CryptoConfig&) const = default;
 };
 
+enum class KeysProvider : std::uint8_t { kFile, kEtcd };
+
 struct KeysConfig {
+  KeysProvider provider = KeysProvider::kFile;
   std::string file;  // empty: in memory only, cookies do not survive a restart
   std::chrono::nanoseconds rotation{};
   unsigned keep = 0;  // older generations that still open cookies
 
   bool operator==(const KeysConfig&) const = default;
 };
+
+// A cluster that shares its master keys.
+struct EtcdConfig {
+  std::vector<std::string> endpoints;  // HOST:PORT
+  std::string cluster;                 // its name
+  std::string key_file;                // cluster keys; or kCredential and a name
+  std::string ca;                      // PEM; empty: no TLS
+  std::string certificate;             // PEM chain, of the client; empty: none
+  std::string private_key;             // PEM
+  std::string user;                    // empty: no authentication
+  std::string password_file;
+
+  bool operator==(const EtcdConfig&) const = default;
+};
+// What key_file and password_file may begin with: the rest is the name of a systemd credential.
+inline constexpr std::string_view kCredential = "credential:";
 
 struct AccessConfig {
   std::vector<net::IpPrefix> allow;  // empty: everybody
@@ -162,6 +182,7 @@ struct Config {
   NtsKeConfig nts_ke;
   CryptoConfig crypto;
   KeysConfig keys;
+  EtcdConfig etcd;
   AccessConfig access;
   RateLimitConfig rate_limit;
   std::vector<RefclockConfig> refclocks;

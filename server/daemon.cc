@@ -22,6 +22,7 @@
 #include "server/admin_socket.h"
 #include "server/certificate_store.h"
 #include "server/clocks.h"
+#include "server/etcd_key_provider.h"
 #include "server/ke_service.h"
 #include "server/master_key_store.h"
 #include "server/metrics.h"
@@ -102,25 +103,43 @@ KeSample ke_sample(const KeService& service) {
 }
 
 // Identifiers and ages; never a key.
-Result<boost::json::object> keys_shown(const MasterKeyStore& store, const std::string& file) {
-  const MasterKeyStatus status = store.status();
+Result<boost::json::object> keys_shown(const KeyProvider& provider, const Config& config) {
+  const MasterKeyStatus status = provider.status();
   const MonotonicTime now = read_monotonic_time();
   const auto in_seconds = [](Duration d) {
     return std::chrono::duration_cast<std::chrono::seconds>(d).count();
   };
   boost::json::array generations;
-  const auto& all = store.keys().current()->generations();
+  const auto ring = provider.keys().current();
+  const auto& all = ring->generations();
   for (std::size_t i = 0; i < all.size(); ++i) {
     generations.push_back({{"id", fmt::format("{:08x}", all[i].id)},
                            {"role", i == 0   ? "next"
                                     : i == 1 ? "current"
                                              : "old"}});
   }
-  return boost::json::object{{"provider", "file"},
-                             {"file", file},
-                             {"age_s", in_seconds(now - status.current_since)},
-                             {"next_rotation_s", in_seconds(status.next_rotation - now)},
-                             {"generations", std::move(generations)}};
+  boost::json::object shown{{"provider", status.cluster ? "etcd" : "file"},
+                            {"file", config.keys.file},
+                            {"age_s", in_seconds(now - status.current_since)},
+                            {"next_rotation_s", in_seconds(status.next_rotation - now)},
+                            {"generations", std::move(generations)}};
+  if (all.empty()) return fail("there are no keys yet: etcd has not answered");
+  if (status.cluster) {
+    shown["cluster"] = {{"name", config.etcd.cluster},
+                        {"sequence", status.cluster->sequence},
+                        {"in_contact", status.cluster->in_contact},
+                        {"refused", status.cluster->refused},
+                        {"rotates", status.cluster->rotates}};
+  }
+  return shown;
+}
+
+std::unique_ptr<KeyProvider> make_key_provider(const Config& config) {
+  if (config.keys.provider == KeysProvider::kEtcd) {
+    return or_throw(EtcdKeyProvider::open(config.keys, config.etcd, &crypto::read_entropy));
+  }
+  return or_throw(MasterKeyStore::open(config.keys, &crypto::read_entropy, read_monotonic_time(),
+                                       read_kernel_time()));
 }
 
 }  // namespace
@@ -129,8 +148,7 @@ struct Daemon::Impl {
   Impl(const Config& c, std::string path)
       : config(c),
         config_path(std::move(path)),
-        key_store(or_throw(MasterKeyStore::open(config.keys, &crypto::read_entropy,
-                                                read_monotonic_time(), read_kernel_time()))),
+        key_provider(make_key_provider(config)),
         clock(config),
         access(std::make_shared<const AccessPolicy>(config.access.allow, config.access.deny)) {
     make_shards();
@@ -140,7 +158,7 @@ struct Daemon::Impl {
   }
 
   void make_shards() {
-    const Publications publications{clock.state(), key_store->keys(), access};
+    const Publications publications{clock.state(), key_provider->keys(), access};
     ShardOptions options{
         config.ntp.listen,
         config.ntp.io,
@@ -175,7 +193,7 @@ struct Daemon::Impl {
         or_throw(CertificateStore::open(config.nts_ke.certificate, config.nts_ke.private_key));
     ke_service =
         std::make_unique<KeService>(config.nts_ke, ke_policy(config), certificates->contexts(),
-                                    key_store->keys(), config.crypto.implementation);
+                                    key_provider->keys(), config.crypto.implementation);
   }
 
   void make_admin() {
@@ -202,15 +220,17 @@ struct Daemon::Impl {
       };
     };
     AdminCommands commands;
-    commands["keys show"] = {false, [this] { return keys_shown(*key_store, config.keys.file); }};
-    commands["keys verify"] = {
-        false, doing([this] { return key_store->verify(); }, "the key file holds the keys in use")};
+    commands["keys show"] = {false, [this] { return keys_shown(*key_provider, config); }};
+    commands["keys verify"] = {false, doing([this] { return key_provider->verify(); },
+                                            "the keys in use are stored, whole and safe")};
     commands["keys rotate"] = {
-        true, doing([this] { return key_store->rotate(read_monotonic_time(), read_kernel_time()); },
-                    "rotated: the next key has become the current one")};
+        true,
+        doing([this] { return key_provider->rotate(read_monotonic_time(), read_kernel_time()); },
+              "rotated: the next key has become the current one")};
     commands["keys rekey"] = {
-        true, doing([this] { return key_store->rekey(read_monotonic_time(), read_kernel_time()); },
-                    "replaced: every cookie there is has become worthless")};
+        true,
+        doing([this] { return key_provider->rekey(read_monotonic_time(), read_kernel_time()); },
+              "replaced: every cookie there is has become worthless")};
     commands["reload"] = {true, doing([this] { return reload(); }, "reloaded")};
     commands["readmit"] = {true, doing([this] { return readmit(); }, "GNSS is taken back")};
     return commands;
@@ -224,7 +244,7 @@ struct Daemon::Impl {
       for (const auto& shard : shards) counters.push_back(&shard->counters());
       return counters;
     };
-    sources.keys = [this] { return KeysSample{key_store->status(), read_monotonic_time()}; };
+    sources.keys = [this] { return KeysSample{key_provider->status(), read_monotonic_time()}; };
     sources.clock = [this] { return ClockSample{clock.state().load(), read_kernel_time()}; };
     if (clock.rack) sources.rack = [this] { return clock.rack->status(); };
     if (!ke_service) return sources;
@@ -339,7 +359,7 @@ struct Daemon::Impl {
     timer.expires_after(kTick);
     timer.async_wait([this](const boost::system::error_code& error) {
       if (error) return;
-      key_store->tick(read_monotonic_time(), read_kernel_time());
+      key_provider->tick(read_monotonic_time(), read_kernel_time());
       if (certificates) certificates->tick(read_monotonic_time(), utc());
       tick();
     });
@@ -347,7 +367,7 @@ struct Daemon::Impl {
 
   Config config;
   std::string config_path;
-  std::unique_ptr<MasterKeyStore> key_store;
+  std::unique_ptr<KeyProvider> key_provider;
   ReferenceClock clock;
   Published<AccessPolicy> access;
   std::unique_ptr<CertificateStore> certificates;

@@ -1,6 +1,7 @@
 #include "server/file.h"
 
 #include <fcntl.h>
+#include <spdlog/fmt/fmt.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -45,6 +46,28 @@ Result<void> sync_directory_of(const fs::path& path) {
   return {};
 }
 
+Result<void> check_protection(const struct stat& status, const std::string& path) {
+  if (status.st_uid != ::geteuid()) {
+    return fail(fmt::format("it belongs to user {}, and this process runs as {}. chown it",  //
+                            status.st_uid, ::geteuid()));
+  }
+  if ((status.st_mode & 077) == 0) return {};
+  return fail(
+      fmt::format("others may use it (mode {:04o}). Consider the keys known to them: move "
+                  "it away to make new ones, or, if you are sure, chmod 600 {}",
+                  status.st_mode & 07777, path));
+}
+
+Result<void> check_file(int fd, const std::string& path, std::size_t most, Protection protection) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return fail_errno();
+  if (!S_ISREG(status.st_mode)) {
+    return fail("it is not a regular file. Name a file of its own for the keys");
+  }
+  if (status.st_size > static_cast<off_t>(most)) return fail("it is too long for a key file");
+  return protection == Protection::kPrivate ? check_protection(status, path) : Result<void>();
+}
+
 }  // namespace
 
 fs::path temporary_name(const fs::path& path) {
@@ -58,6 +81,32 @@ Result<void> replace_file(const fs::path& path, std::string_view text, mode_t mo
   if (done) return sync_directory_of(path);
   ::unlink(temporary.c_str());
   return done;
+}
+
+Result<std::optional<SecretText>> read_key_file(const std::string& path, std::size_t most,
+                                                Protection protection) {
+  // O_NONBLOCK: a FIFO in its place must not hang the daemon.
+  const Descriptor file(
+      ::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!file.open()) {
+    if (errno == ENOENT) return std::nullopt;
+    if (errno == ELOOP) return fail("it is a symbolic link. Name the file itself");
+    return fail_errno();
+  }
+  if (auto safe = check_file(file.get(), path, most, protection); !safe) {
+    return fail(safe.error().message);
+  }
+  SecretText content(std::string(most + 1, '\0'));
+  std::size_t size = 0;
+  while (size < content.text.size()) {
+    const ssize_t n = ::read(file.get(), content.text.data() + size, content.text.size() - size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno();
+    if (n == 0) break;
+    size += static_cast<std::size_t>(n);
+  }
+  content.text.resize(size);  // what is cut off was never written to
+  return content;
 }
 
 }  // namespace timeball::server

@@ -7,9 +7,13 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <optional>
+#include <string>
 #include <string_view>
+#include <utility>
 
 #include "common/base/error.h"
+#include "common/base/secret.h"
 
 namespace timeball::server {
 
@@ -36,5 +40,25 @@ std::filesystem::path temporary_name(const std::filesystem::path& path);
 // synchronised, renamed over the old one, the directory synchronised. mode: as chmod(2), whatever
 // the umask. Follows no link. The error is the system's reason, without the path.
 Result<void> replace_file(const std::filesystem::path& path, std::string_view text, mode_t mode);
+
+// A string of key material, wiped at the end of its life.
+struct SecretText {
+  SecretText() = default;
+  explicit SecretText(std::string s) : text(std::move(s)) {}
+  SecretText(SecretText&&) = default;
+  SecretText(const SecretText&) = delete;
+  ~SecretText() { wipe({reinterpret_cast<std::uint8_t*>(text.data()), text.size()}); }
+
+  std::string text;
+};
+
+// What a file of keys must be. kPrivate: this user's own, closed to group and others. kAnybodys:
+// somebody else sees to that, as systemd does to credentials.
+enum class Protection : std::uint8_t { kPrivate, kAnybodys };
+
+// A whole file of keys, or nothing when there is none. Errors, without the path: it is longer than
+// most, no regular file, a symbolic link, not protected as it must be.
+Result<std::optional<SecretText>> read_key_file(const std::string& path, std::size_t most,
+                                                Protection protection = Protection::kPrivate);
 
 }  // namespace timeball::server

@@ -1,23 +1,20 @@
 #include "server/master_key_store.h"
 
-#include <fcntl.h>
 #include <openssl/sha.h>
 #include <spdlog/spdlog.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cassert>
-#include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <new>
 #include <optional>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
+#include "common/base/hex.h"
 #include "server/file.h"
 
 namespace timeball::server {
@@ -31,41 +28,6 @@ constexpr std::size_t kIdDigits = 8;
 constexpr std::size_t kKeyDigits = 2 * nts::kMasterKeyLength;
 constexpr std::size_t kDigestLineLength =
     sizeof("sha256 ") - 1 + std::size_t{2} * SHA256_DIGEST_LENGTH + 1;
-
-// A string of key material, wiped at the end of its life.
-struct SecretText {
-  SecretText() = default;
-  explicit SecretText(std::string s) : text(std::move(s)) {}
-  SecretText(SecretText&&) = default;
-  SecretText(const SecretText&) = delete;
-  ~SecretText() { wipe({reinterpret_cast<std::uint8_t*>(text.data()), text.size()}); }
-
-  std::string text;
-};
-
-void append_hex(std::string& out, Bytes bytes) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  for (const std::uint8_t b : bytes) {
-    out += kDigits[b >> 4];
-    out += kDigits[b & 15];
-  }
-}
-
-// Lower case only, exactly out.size() octets.
-bool parse_hex(std::string_view text, MutableBytes out) {
-  if (text.size() != 2 * out.size()) return false;
-  const auto digit = [](char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-  };
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    const int high = digit(text[2 * i]);
-    const int low = digit(text[2 * i + 1]);
-    if (high < 0 || low < 0) return false;
-    out[i] = static_cast<std::uint8_t>(high << 4 | low);
-  }
-  return true;
-}
 
 std::string digest_line(std::string_view body) {
   std::array<std::uint8_t, SHA256_DIGEST_LENGTH> digest{};
@@ -123,59 +85,9 @@ bool ids_distinct(const std::vector<nts::MasterKey>& generations) {
                      [&](const nts::MasterKey& key) { return seen.insert(key.id).second; });
 }
 
-std::string system_error(int error) {
-  return std::strerror(error);
-}
-
-Result<void> check_protection(int fd, const std::string& path) {
-  struct stat status {};
-  if (::fstat(fd, &status) != 0) return fail(system_error(errno));
-  if (!S_ISREG(status.st_mode)) {
-    return fail("it is not a regular file. Name a file of its own for the keys");
-  }
-  if (status.st_uid != ::geteuid()) {
-    return fail(fmt::format("it belongs to user {}, and this process runs as {}. chown it",  //
-                            status.st_uid, ::geteuid()));
-  }
-  if ((status.st_mode & 077) != 0) {
-    return fail(
-        fmt::format("others may use it (mode {:04o}). Consider the keys known to them: move "
-                    "it away to make new ones, or, if you are sure, chmod 600 {}",
-                    status.st_mode & 07777, path));
-  }
-  if (status.st_size > static_cast<off_t>(kMaxKeyFileLength)) {
-    return fail("it is too long for a key file");
-  }
-  return {};
-}
-
-// The file's text, or nothing when there is no such file. Errors lack the path.
-Result<std::optional<SecretText>> read_file(const std::string& path) {
-  // O_NONBLOCK: a FIFO in its place must not hang the daemon.
-  const Descriptor file(
-      ::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!file.open()) {
-    if (errno == ENOENT) return std::nullopt;
-    if (errno == ELOOP) return fail("it is a symbolic link. Name the file itself");
-    return fail(system_error(errno));
-  }
-  if (auto safe = check_protection(file.get(), path); !safe) return fail(safe.error().message);
-  SecretText content(std::string(kMaxKeyFileLength + 1, '\0'));
-  std::size_t size = 0;
-  while (size < content.text.size()) {
-    const ssize_t n = ::read(file.get(), content.text.data() + size, content.text.size() - size);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return fail(system_error(errno));
-    if (n == 0) break;
-    size += static_cast<std::size_t>(n);
-  }
-  content.text.resize(size);  // what is cut off was never written to
-  return content;
-}
-
 // The keys in the file, or nothing when there is no such file.
 Result<std::optional<KeyFile>> load(const std::string& path) {
-  const Result<std::optional<SecretText>> content = read_file(path);
+  const Result<std::optional<SecretText>> content = read_key_file(path, kMaxKeyFileLength);
   if (!content) {
     return fail(fmt::format("master key file {}: {}.", path, content.error().message));
   }
@@ -190,6 +102,19 @@ Result<std::optional<KeyFile>> load(const std::string& path) {
   return *std::move(file);
 }
 
+// Under a random identifier, so that another server's cookies meet an unknown one.
+Result<nts::KeyRing> random_ring(const EntropySource& entropy) {
+  std::array<std::uint8_t, 4> id{};
+  if (auto filled = entropy(id); !filled) return fail(filled.error().message);
+  return fresh_ring(load_be32(id.data()), entropy);
+}
+
+}  // namespace
+
+std::int64_t rotation_second(KernelTime wall) {
+  return std::clamp<std::int64_t>(wall.ns / 1'000'000'000, 0, kMaxRotatedSeconds);
+}
+
 Result<nts::MasterKeySecret> fresh_key(const EntropySource& entropy) {
   nts::MasterKeySecret key;
   if (auto filled = entropy(key.resize(nts::kMasterKeyLength)); !filled) {
@@ -198,21 +123,13 @@ Result<nts::MasterKeySecret> fresh_key(const EntropySource& entropy) {
   return key;
 }
 
-Result<nts::KeyRing> fresh_ring(const EntropySource& entropy) {
-  std::array<std::uint8_t, 4> id{};
-  if (auto filled = entropy(id); !filled) return fail(filled.error().message);
+Result<nts::KeyRing> fresh_ring(std::uint32_t first_id, const EntropySource& entropy) {
   const Result<nts::MasterKeySecret> current = fresh_key(entropy);
   if (!current) return fail(current.error().message);
   const Result<nts::MasterKeySecret> next = fresh_key(entropy);
   if (!next) return fail(next.error().message);
-  return nts::KeyRing::create(load_be32(id.data()), *current, *next);
+  return nts::KeyRing::create(first_id, *current, *next);
 }
-
-std::int64_t seconds_of(KernelTime wall) {
-  return std::clamp<std::int64_t>(wall.ns / 1'000'000'000, 0, kMaxRotatedSeconds);
-}
-
-}  // namespace
 
 std::string format_key_file(const KeyFile& file) {
   std::string text;
@@ -275,9 +192,9 @@ Result<std::unique_ptr<MasterKeyStore>> MasterKeyStore::open(const KeysConfig& c
   }
   const bool made = !file;
   if (made) {
-    Result<nts::KeyRing> ring = fresh_ring(entropy);
+    Result<nts::KeyRing> ring = random_ring(entropy);
     if (!ring) return fail("no master keys could be made: " + ring.error().message);
-    file = KeyFile{seconds_of(wall), *std::move(ring)};
+    file = KeyFile{rotation_second(wall), *std::move(ring)};
   }
   std::unique_ptr<MasterKeyStore> store(
       new MasterKeyStore(config, std::move(entropy), *file, now, wall));
@@ -311,13 +228,13 @@ void MasterKeyStore::adopt(const KeyFile& file, MonotonicTime now, KernelTime wa
 
 void MasterKeyStore::settle_age(MonotonicTime now, KernelTime wall) {
   if (age_settled_) return;
-  const std::chrono::seconds age(seconds_of(wall) - rotated_s_);
+  const std::chrono::seconds age(rotation_second(wall) - rotated_s_);
   if (age >= age.zero()) {
     const auto held = std::min<nanoseconds>(age, config_.rotation);
     current_.current_since = std::min(current_.current_since, now - held);
     age_settled_ = true;
   } else if (now - adopted_at_ >= kClockPatience) {
-    rotated_s_ = seconds_of(wall - (now - current_.current_since));
+    rotated_s_ = rotation_second(wall - (now - current_.current_since));
     age_settled_ = true;
     if (auto written = write({rotated_s_, *keys_.current()}); !written) {
       spdlog::error("{}", written.error().message);
@@ -377,7 +294,7 @@ Result<void> MasterKeyStore::reload(MonotonicTime now, KernelTime wall) {
 }
 
 Result<void> MasterKeyStore::rekey(MonotonicTime now, KernelTime wall) {
-  Result<nts::KeyRing> ring = fresh_ring(entropy_);
+  Result<nts::KeyRing> ring = random_ring(entropy_);
   if (!ring) return fail("no master keys could be made: " + ring.error().message);
   if (auto done = replace(*std::move(ring), now, wall); !done) return done;
   spdlog::warn("master keys replaced, all older ones dropped: current {:08x}", current_.current_id);
@@ -386,7 +303,7 @@ Result<void> MasterKeyStore::rekey(MonotonicTime now, KernelTime wall) {
 
 // File first, then the threads: what seals cookies is always on the disk.
 Result<void> MasterKeyStore::replace(nts::KeyRing ring, MonotonicTime now, KernelTime wall) {
-  const KeyFile file{seconds_of(wall), std::move(ring)};
+  const KeyFile file{rotation_second(wall), std::move(ring)};
   if (auto written = write(file); !written) return written;
   keys_.publish(std::make_shared<const nts::KeyRing>(file.ring));
   rotated_s_ = file.rotated_s;

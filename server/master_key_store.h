@@ -22,7 +22,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -33,6 +32,7 @@
 #include "common/nts/key_ring.h"
 #include "common/time/time_scales.h"
 #include "server/config.h"
+#include "server/key_provider.h"
 
 namespace timeball::server {
 
@@ -51,18 +51,13 @@ std::string format_key_file(const KeyFile& file);
 // Exactly what format_key_file() writes; the error says what is wrong, not where the file is. Pure.
 Result<KeyFile> parse_key_file(std::string_view text);
 
-// Fills its argument with random octets (crypto::read_entropy in the daemon).
-using EntropySource = std::function<Result<void>(MutableBytes)>;
+// The last rotation's time as a key file holds it.
+std::int64_t rotation_second(KernelTime wall);
+// A key, and a ring whose current key has the given identifier. Errors: no randomness.
+Result<nts::MasterKeySecret> fresh_key(const EntropySource& entropy);
+Result<nts::KeyRing> fresh_ring(std::uint32_t first_id, const EntropySource& entropy);
 
-struct MasterKeyStatus {
-  std::uint32_t current_id = 0;
-  std::uint32_t generations = 0;  // next and current included
-  MonotonicTime current_since;    // when the current key became current, as far as is known
-  MonotonicTime next_rotation;    // in the past while rotations fail
-  std::uint64_t write_failures = 0;
-};
-
-class MasterKeyStore {
+class MasterKeyStore : public KeyProvider {
  public:
   // Loads config.file, or makes and writes the first keys when there is none. The first identifier
   // is random, so that another server's cookies meet an unknown one. Errors: a file that is
@@ -76,21 +71,18 @@ class MasterKeyStore {
   // Rotates when due; about once a second. The file is written first, then the ring is published:
   // when the write fails the running keys stay, the failure is counted and logged, and it is tried
   // again after kRetryInterval.
-  void tick(MonotonicTime now, KernelTime wall);
-  // Rotates now, whether due or not. On error the running keys stay.
-  Result<void> rotate(MonotonicTime now, KernelTime wall);
-  // Whether the file is safe, whole, and holds the keys in use.
-  Result<void> verify() const;
+  void tick(MonotonicTime now, KernelTime wall) override;
+  Result<void> rotate(MonotonicTime now, KernelTime wall) override;
+  // Under a new random identifier, here and in the file.
+  Result<void> rekey(MonotonicTime now, KernelTime wall) override;
+  Result<void> verify() const override;
   // Reads the file again, into a ring of its own, then publishes that. On any error the running
   // keys stay.
   Result<void> reload(MonotonicTime now, KernelTime wall);
-  // Emergency: new keys under a new random identifier, every generation dropped, here and in the
-  // file. On error the running keys stay.
-  Result<void> rekey(MonotonicTime now, KernelTime wall);
 
-  // Never holds a null ring, nor an empty one.
-  const Published<nts::KeyRing>& keys() const { return keys_; }
-  MasterKeyStatus status() const { return status_.load(); }
+  // Never holds an empty ring.
+  const Published<nts::KeyRing>& keys() const override { return keys_; }
+  MasterKeyStatus status() const override { return status_.load(); }
 
   static constexpr std::chrono::seconds kRetryInterval{30};
   static constexpr std::chrono::hours kClockPatience{1};

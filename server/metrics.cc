@@ -77,6 +77,11 @@ constexpr auto kNtsKe = &one<&Snapshot::nts_ke, value>;
 template <auto value>
 constexpr auto kKeys = &one<&Snapshot::keys, value>;
 template <auto value>
+void cluster(const Snapshot& snapshot, Series& series) {
+  if (!snapshot.keys || !snapshot.keys->status.cluster) return;
+  add(series, static_cast<double>(value(*snapshot.keys->status.cluster)));
+}
+template <auto value>
 constexpr auto kCertificate = &one<&Snapshot::certificate, value>;
 template <auto value>
 constexpr auto kClock = &one<&Snapshot::clock, value>;
@@ -140,6 +145,19 @@ constexpr Metric kMetrics[] = {
     {"timeball_keys_write_failures_total", kCounter, "",
      "Rotations put off because the key file could not be written",
      kKeys<[](const KeysSample& s) { return s.status.write_failures; }>},
+    {"timeball_cluster_in_contact", kGauge, "",
+     "1: etcd answered within the last seconds; 0: this member goes on with the keys it has",
+     &cluster<[](const ClusterStatus& s) { return s.in_contact; }>},
+    {"timeball_cluster_keys_refused", kGauge, "",
+     "1: what lies in etcd is not authentic, or of another cluster key or cluster",
+     &cluster<[](const ClusterStatus& s) { return s.refused; }>},
+    {"timeball_cluster_rotates", kGauge, "", "1 on the member that replaces the cluster's keys",
+     &cluster<[](const ClusterStatus& s) { return s.rotates; }>},
+    {"timeball_cluster_sequence", kGauge, "",
+     "How often the cluster's keys have been replaced; the same on all members",
+     &cluster<[](const ClusterStatus& s) { return s.sequence; }>},
+    {"timeball_cluster_failures_total", kCounter, "", "Reads of etcd that brought no answer",
+     &cluster<[](const ClusterStatus& s) { return s.failures; }>},
     {"timeball_certificate_not_after_timestamp_seconds", kGauge, "",
      "When the certificate in use expires, in seconds since 1970",
      kCertificate<[](const CertificateStatus& s) { return s.not_after_s; }>},

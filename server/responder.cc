@@ -192,8 +192,10 @@ void Responder::Work::check_cookies(const nts::KeyRing& keys) {
   nts::open_cookies(keys, engine, random, std::span(open_cookies).first(jobs));
   for (std::size_t j = 0; j < jobs; ++j) {
     Slot& slot = slots[job_slots[j]];
-    if (open_cookies[j].status != nts::CookieStatus::kOpened) {
-      slot.verdict = Verdict::kNak;
+    const nts::CookieStatus status = open_cookies[j].status;
+    if (status != nts::CookieStatus::kOpened) {
+      const bool newer = status == nts::CookieStatus::kNewerKey;
+      slot.verdict = newer ? Verdict::kDroppedNewerKey : Verdict::kNak;
       continue;
     }
     slot.opened = &open_cookies[j];

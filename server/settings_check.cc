@@ -105,6 +105,58 @@ void check_crypto(Draft& draft) {
   draft.error("crypto.implementation", "this CPU lacks the instructions; write one of " + choices);
 }
 
+bool is_loopback(const net::IpAddress& address) {
+  static const auto kV4 = *net::IpPrefix::parse("127.0.0.0/8");
+  static const auto kV6 = *net::IpPrefix::parse("::1");
+  return kV4.contains(address) || kV6.contains(address);
+}
+
+void check_etcd_access(Draft& draft) {
+  const EtcdConfig& etcd = draft.loaded.config.etcd;
+  if (etcd.certificate.empty() != etcd.private_key.empty()) {
+    draft.error("etcd.certificate", "goes with etcd.private_key; name both, or neither");
+  }
+  if (etcd.user.empty() != etcd.password_file.empty()) {
+    draft.error("etcd.user", "goes with etcd.password_file; name both, or neither");
+  }
+  if (!etcd.ca.empty()) return;
+  if (!etcd.certificate.empty()) {
+    draft.error("etcd.certificate", "is of no use without TLS; name etcd.ca, too");
+  }
+  for (const std::string& endpoint : etcd.endpoints) {
+    const auto parsed = Endpoint::parse(endpoint);
+    if (parsed && is_loopback(parsed->address)) continue;
+    draft.warning("etcd.endpoints", endpoint +
+                                        " is reached without TLS: whoever is on the way can "
+                                        "make this server go on with old keys; name etcd.ca");
+  }
+}
+
+// Members must hear of the next key before it becomes the current one.
+constexpr std::chrono::seconds kShortestClusterRotation{5};
+
+void check_etcd(Draft& draft) {
+  const Config& config = draft.loaded.config;
+  if (config.keys.provider != KeysProvider::kEtcd) {
+    if (!config.etcd.endpoints.empty()) {
+      draft.warning("etcd.endpoints", "not used; write keys.provider = \"etcd\", or remove it");
+    }
+    return;
+  }
+  if (config.etcd.endpoints.empty()) {
+    draft.error("keys.provider", "\"etcd\" needs to know where; write etcd.endpoints");
+  }
+  if (config.etcd.key_file.empty()) {
+    draft.error("keys.provider",
+                "\"etcd\" needs the cluster's key: openssl rand -hex 32 >FILE, the same on all "
+                "members, and name it in etcd.key_file");
+  }
+  if (config.keys.rotation < kShortestClusterRotation) {
+    draft.error("keys.rotation", "is too short for a cluster; write \"5s\" or more");
+  }
+  check_etcd_access(draft);
+}
+
 void check_keys(Draft& draft) {
   if (!draft.loaded.config.keys.file.empty()) return;
   draft.warning("keys.file",
@@ -245,12 +297,6 @@ void check_refclocks(Draft& draft) {
   check_rack(draft);
 }
 
-bool is_loopback(const net::IpAddress& address) {
-  static const auto kV4 = *net::IpPrefix::parse("127.0.0.0/8");
-  static const auto kV6 = *net::IpPrefix::parse("::1");
-  return kV4.contains(address) || kV6.contains(address);
-}
-
 void check_admin(Draft& draft) {
   const Config& config = draft.loaded.config;
   if (config.admin.listen.empty()) return;
@@ -276,6 +322,7 @@ void check_combinations(Draft& draft) {
   check_nts_ke(draft);
   check_crypto(draft);
   check_keys(draft);
+  check_etcd(draft);
   check_access(draft);
   check_refclocks(draft);
   check_admin(draft);

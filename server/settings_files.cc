@@ -178,6 +178,21 @@ void check_key_directory(Draft& draft) {
   }
 }
 
+// What they hold is for EtcdKeyProvider to judge.
+void check_etcd_files(Draft& draft) {
+  const EtcdConfig& etcd = draft.loaded.config.etcd;
+  for (const auto& [path, file] :
+       {std::pair("etcd.key_file", &etcd.key_file), std::pair("etcd.ca", &etcd.ca),
+        std::pair("etcd.certificate", &etcd.certificate),
+        std::pair("etcd.private_key", &etcd.private_key),
+        std::pair("etcd.password_file", &etcd.password_file)}) {
+    if (file->empty() || file->starts_with(kCredential) || draft.refused(path)) continue;
+    auto text = read_whole_file(*file);
+    if (!text) draft.error(path, text.error().message);
+    if (text) OPENSSL_cleanse(text->data(), text->size());
+  }
+}
+
 }  // namespace
 
 Result<std::string> read_whole_file(const std::string& path) {
@@ -199,6 +214,7 @@ Result<std::string> read_whole_file(const std::string& path) {
 
 void check_files(Draft& draft) {
   check_key_directory(draft);
+  if (draft.loaded.config.keys.provider == KeysProvider::kEtcd) check_etcd_files(draft);
   if (!draft.loaded.config.nts_ke.enabled) return;
   const auto chain = check_certificate(draft);
   const auto key = check_private_key(draft);

@@ -198,6 +198,57 @@ struct OptionalEndpoint {
   }
 };
 
+// HOST:PORT; an IPv6 address in brackets.
+struct HostPort {
+  std::string type() const { return "HOST:PORT"; }
+  std::string range() const { return ""; }
+  std::optional<std::string> read(const TomlValue& value, Problems& problems) const {
+    const auto* text = as<std::string>(value);
+    if (text != nullptr && net::Endpoint::parse(*text)) return *text;
+    const std::size_t colon = text != nullptr ? text->rfind(':') : std::string::npos;
+    if (colon != std::string::npos && is_host_name(text->substr(0, colon)) &&
+        net::Endpoint::parse("192.0.2.1" + text->substr(colon))) {
+      return *text;
+    }
+    expected("a name or address and a port in quotes, such as \"etcd1.example.net:2379\"", value,
+             problems);
+    return std::nullopt;
+  }
+  std::string write(const std::string& text) const { return quote_toml(text); }
+};
+
+struct UserName {
+  std::string type() const { return "text"; }
+  std::string range() const { return "up to 64 printable characters"; }
+  std::optional<std::string> read(const TomlValue& value, Problems& problems) const {
+    const auto* text = as<std::string>(value);
+    const auto printable = [](unsigned char c) { return c > 0x20 && c < 0x7f; };
+    if (text != nullptr && text->size() <= 64 && std::ranges::all_of(*text, printable)) {
+      return *text;
+    }
+    expected("a name in quotes, " + range(), value, problems);
+    return std::nullopt;
+  }
+  std::string write(const std::string& text) const { return quote_toml(text); }
+};
+
+// Part of a path of etcd's.
+struct ClusterName {
+  std::string type() const { return "text"; }
+  std::string range() const { return "1 to 64 of a-z, 0-9, - and ."; }
+  std::optional<std::string> read(const TomlValue& value, Problems& problems) const {
+    static constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789-.";
+    const auto* text = as<std::string>(value);
+    if (text != nullptr && !text->empty() && text->size() <= 64 &&
+        text->find_first_not_of(kLetters) == std::string::npos) {
+      return *text;
+    }
+    expected("a name in quotes, " + range(), value, problems);
+    return std::nullopt;
+  }
+  std::string write(const std::string& text) const { return quote_toml(text); }
+};
+
 struct Aead {
   std::string type() const { return "AEAD number"; }
   std::string range() const {
@@ -423,20 +474,57 @@ Choice<crypto::Implementation> implementation_choice() {
   return choice;
 }
 
+void add_etcd(std::vector<Setting>& rows) {
+  constexpr auto kAt = &Config::etcd;
+  rows.push_back(row(kAt, &EtcdConfig::endpoints, List<std::string, HostPort>{},
+                     {"etcd.endpoints", "[]", "", kRestart,
+                      "client addresses of the etcd cluster; all of its members"}));
+  rows.push_back(row(kAt, &EtcdConfig::cluster, ClusterName{},
+                     {"etcd.cluster", R"("default")", "", kRestart,
+                      "the servers that share keys; etcd's paths begin with /timeball/NAME/"}));
+  rows.push_back(
+      row(kAt, &EtcdConfig::key_file, Path{},
+          {"etcd.key_file", R"("")", "", kRestart,
+           "cluster keys (mode 0600), under which the master keys lie sealed in etcd, or "
+           "\"credential:NAME\" of systemd"}));
+  rows.push_back(
+      row(kAt, &EtcdConfig::ca, Path{},
+          {"etcd.ca", R"("")", "", kRestart,
+           "PEM certificates that etcd's own must be signed by; empty: no TLS, for loopback"}));
+  rows.push_back(row(kAt, &EtcdConfig::certificate, Path{},
+                     {"etcd.certificate", R"("")", "", kRestart,
+                      "PEM chain by which this server shows etcd who it is; empty: none"}));
+  rows.push_back(row(kAt, &EtcdConfig::private_key, Path{},
+                     {"etcd.private_key", R"("")", "", kRestart, "PEM key of that certificate"}));
+  rows.push_back(
+      row(kAt, &EtcdConfig::user, UserName{},
+          {"etcd.user", R"("")", "", kRestart, "etcd's user name for this server; empty: none"}));
+  rows.push_back(row(kAt, &EtcdConfig::password_file, Path{},
+                     {"etcd.password_file", R"("")", "", kRestart,
+                      "a file with the user's password (mode 0600), or \"credential:NAME\""}));
+}
+
 void add_keys_and_access(std::vector<Setting>& rows) {
   rows.push_back(row(&Config::crypto, &CryptoConfig::implementation, implementation_choice(),
                      {"crypto.implementation", R"("auto")", "", kRestart,
                       "how AEAD is computed; auto: the fastest that this CPU has"}));
+  rows.push_back(
+      row(&Config::keys, &KeysConfig::provider,
+          Choice<KeysProvider>{{{"file", KeysProvider::kFile}, {"etcd", KeysProvider::kEtcd}}},
+          {"keys.provider", R"("file")", "", kRestart,
+           "where the master keys come from: a file of this server's own, or [etcd], where many "
+           "servers share them"}));
   rows.push_back(row(&Config::keys, &KeysConfig::file, Path{},
                      {"keys.file", R"("/var/lib/timeball/master-keys")", "", kRestart,
-                      "where the master keys are kept (mode 0600); empty: in memory only, so that "
-                      "cookies die with the daemon"}));
+                      "where the master keys are kept (mode 0600), or the sealed local copy of a "
+                      "cluster's; empty: in memory only, so that cookies die with the daemon"}));
   rows.push_back(
       row(&Config::keys, &KeysConfig::rotation, Period{1s, 24h * 365},
           {"keys.rotation", R"("24h")", "", kRestart, "how often the master key changes"}));
   rows.push_back(row(
       &Config::keys, &KeysConfig::keep, Integer<unsigned>{1, 1000},
       {"keys.keep", "7", "generations", kRestart, "older master keys whose cookies still work"}));
+  add_etcd(rows);
   rows.push_back(row(&Config::access, &AccessConfig::allow, Prefixes{kPrefix},
                      {"access.allow", "[]", "", kReload, "clients answered; empty: everybody"}));
   rows.push_back(row(&Config::access, &AccessConfig::deny, Prefixes{kPrefix},

@@ -20,11 +20,12 @@ enum class Verdict : std::uint8_t {
   kDroppedRate,         // over the rate limit
   kDroppedMalformed,    // an NTS request that breaks a structural rule
   kDroppedNoKeys,       // an NTS request before any master key is known
+  kDroppedNewerKey,     // a cookie of a key that a member cut off from its cluster may lack
   kDroppedNtsRequired,  // a plain request where the configuration wants NTS
   kDroppedRefusalRate,  // a NAK or kiss was due, but too many have been sent
   kDroppedInternal,     // the cryptographic library failed
 };
-inline constexpr std::size_t kVerdicts = 14;
+inline constexpr std::size_t kVerdicts = 15;
 
 // The label value of the metric, snake_case.
 constexpr std::string_view name(Verdict v) {
@@ -39,6 +40,7 @@ constexpr std::string_view name(Verdict v) {
                                                               "dropped_rate",
                                                               "dropped_malformed",
                                                               "dropped_no_keys",
+                                                              "dropped_newer_key",
                                                               "dropped_nts_required",
                                                               "dropped_refusal_rate",
                                                               "dropped_internal"};

@@ -81,9 +81,10 @@ void begin_open(const KeyRing& ring, crypto::RandomGenerator& random, OpenCookie
     job.status = CookieStatus::kWrongLength;
     return;
   }
-  const MasterKey* master = ring.find(cookie_key_id(job.cookie));
+  const std::uint32_t id = cookie_key_id(job.cookie);
+  const MasterKey* master = ring.find(id);
   if (master == nullptr) {
-    job.status = CookieStatus::kUnknownKey;
+    job.status = ring.may_lack(id) ? CookieStatus::kNewerKey : CookieStatus::kUnknownKey;
     return;
   }
   const std::size_t n = opening.count++;

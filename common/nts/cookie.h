@@ -58,6 +58,7 @@ enum class CookieStatus : std::uint8_t {
   kOpened,
   kWrongLength,   // not of ours
   kUnknownKey,    // another server's, or its key has been erased
+  kNewerKey,      // KeyRing::may_lack() its key
   kNotAuthentic,  // tampered with
 };
 struct OpenCookieJob {

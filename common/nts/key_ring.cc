@@ -26,6 +26,12 @@ KeyRing KeyRing::rotated(const MasterKeySecret& fresh, std::size_t keep) const {
   return KeyRing(std::move(generations));
 }
 
+KeyRing KeyRing::cut_off() const {
+  KeyRing ring(*this);
+  ring.cut_off_ = true;
+  return ring;
+}
+
 const MasterKey* KeyRing::find(std::uint32_t id) const {
   const auto found = std::find_if(generations_.begin(), generations_.end(),
                                   [id](const MasterKey& key) { return key.id == id; });

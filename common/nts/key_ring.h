@@ -42,6 +42,13 @@ class KeyRing {
   // Requires !empty().
   KeyRing rotated(const MasterKeySecret& fresh, std::size_t keep) const;
 
+  // The same keys, held by a member that cannot hear its cluster: the others may have newer ones.
+  KeyRing cut_off() const;
+  // Whether the key of this identifier may be one that is yet to be heard of, newer than all here.
+  bool may_lack(std::uint32_t id) const {
+    return cut_off_ && static_cast<std::int32_t>(id - next().id) > 0;
+  }
+
   bool empty() const { return generations_.empty(); }
   // Requires !empty().
   const MasterKey& next() const { return generations_[0]; }
@@ -52,6 +59,7 @@ class KeyRing {
 
  private:
   std::vector<MasterKey> generations_;
+  bool cut_off_ = false;
 };
 
 }  // namespace timeball::nts

@@ -34,7 +34,7 @@ SANITIZER_REPORT = re.compile(r"ERROR: \w+Sanitizer|runtime error:|LeakSanitizer
 
 
 def _name(text):
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)] if text else [])
 
 
 def _certificate(subject, key, issuer, issuer_key, ca, names=()):
@@ -56,15 +56,15 @@ def _pem(*certificates):
 class LabCertificates:
     """Root, intermediate and server certificate, so that a missing chain is noticed."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, addresses=(HOST, HOST6), subject=SERVER_NAME):
         self.ca = os.path.join(directory, "ca.pem")
         self.chain = os.path.join(directory, "chain.pem")
         self.key = os.path.join(directory, "key.pem")
         root_key, middle_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
         root = _certificate("Lab root", root_key, "Lab root", root_key, True)
         middle = _certificate("Lab intermediate", middle_key, "Lab root", root_key, True)
-        names = [x509.DNSName(SERVER_NAME), *(x509.IPAddress(ipaddress.ip_address(a)) for a in (HOST, HOST6))]
-        leaf = _certificate(SERVER_NAME, key, "Lab intermediate", middle_key, False, names)
+        names = [x509.DNSName(SERVER_NAME), *(x509.IPAddress(ipaddress.ip_address(a)) for a in addresses)]
+        leaf = _certificate(subject, key, "Lab intermediate", middle_key, False, names)
         for path, octets in ((self.ca, _pem(root)), (self.chain, _pem(leaf, middle))):
             with open(path, "wb") as f:
                 f.write(octets)

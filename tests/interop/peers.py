@@ -57,15 +57,15 @@ class Peer:
 
 
 class Chrony(Peer):
-    """chronyd as client of one NTS server on this host; polls four times a second. It never touches the
-    clock (-x)."""
+    """chronyd as client of one NTS server, on this host unless it is said where; polls four times a second. It
+    never touches the clock (-x)."""
 
-    def __init__(self, directory, ke_port, ca):
+    def __init__(self, directory, ke_port, ca, host="localhost", wrapper=()):
         super().__init__(directory)
         self.socket = self.directory / "chronyd.sock"
         configuration = self.directory / "chrony.conf"
         configuration.write_text(
-            f"server localhost nts ntsport {ke_port} minpoll -2 maxpoll -2 iburst\n"
+            f"server {host} nts ntsport {ke_port} minpoll -2 maxpoll -2 iburst\n"
             f"ntstrustedcerts {ca}\n"
             f"ntsdumpdir {self.directory}\n"
             "cmdport 0\n"
@@ -73,7 +73,7 @@ class Chrony(Peer):
             f"logdir {self.directory}\n"
             "log measurements\n"
             f"pidfile {self.directory}/pid\n")
-        self.start([PEERS / "chrony/usr/sbin/chronyd", "-d", "-x", "-u", "root", "-f", configuration])
+        self.start([*wrapper, PEERS / "chrony/usr/sbin/chronyd", "-d", "-x", "-u", "root", "-f", configuration])
 
     def ask(self, *command):
         """chronyc's rows; empty while chronyd is not ready."""

@@ -350,6 +350,21 @@ TEST(Responder, NoKeysYetMeansSilenceNotANak) {
   EXPECT_FALSE(bench.answer_one(plain(4, ntp::Mode::kClient)).empty());
 }
 
+TEST(Responder, AMemberCutOffDropsCookiesOfNewerKeysAndRefusesTheOthers) {
+  Bench bench;
+  auto association = bench.associate(AeadId::kAesSivCmac256, 2);
+  const nts::KeyRing older = nts::KeyRing::create(98, master_key(8), master_key(9));
+  bench.keys = older.cut_off();
+  EXPECT_TRUE(bench.answer_one(bench.nts_request(association).packet).empty());
+  EXPECT_EQ(bench.verdicts[0], Verdict::kDroppedNewerKey);
+  bench.keys = older;
+  EXPECT_FALSE(bench.answer_one(bench.nts_request(association).packet).empty());
+  EXPECT_EQ(bench.verdicts[0], Verdict::kNak);
+  bench.keys = nts::KeyRing::create(200, master_key(8), master_key(9)).cut_off();
+  EXPECT_FALSE(bench.answer_one(bench.nts_request(association).packet).empty());
+  EXPECT_EQ(bench.verdicts[0], Verdict::kNak);
+}
+
 TEST(Responder, NaksStopAtTheirLimit) {
   Bench bench(
       {.symmetric_active = false, .require_nts = false, .rate = {.refusals_per_second = 5}});

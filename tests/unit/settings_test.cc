@@ -87,7 +87,8 @@ const Bad kNames[] = {
      {"t.toml:2: unknown key \"rotation\" in [ntp]; it belongs in [keys]"}},
     {"InventedKey",
      "[keys]\nfrequency = 3\n",
-     {"t.toml:2: unknown key \"frequency\" in [keys]; it takes file, rotation, keep"}},
+     {"t.toml:2: unknown key \"frequency\" in [keys]; it takes provider, file, "
+      "rotation, keep"}},
     {"MisspelledSection",
      "\n[nts-ke]\n",
      {"t.toml:2: unknown section \"nts-ke\"; did you mean [nts_ke]?"}},
@@ -187,6 +188,20 @@ const Bad kValues[] = {
 INSTANTIATE_TEST_SUITE_P(Values, BadConfig, testing::ValuesIn(kValues), name_of);
 
 const Bad kAddresses[] = {
+    {"EtcdEndpoints",
+     "[etcd]\nendpoints = [\n\"etcd1\",\n\"etcd1:0x1\",\n\"a b:2379\",\n\"etcd1:2379\",\n"
+     "\"[2001:db8::1]:2379\"]\ncluster = \"A/b\"\n",
+     {"t.toml:3: etcd.endpoints: found the text \"etcd1\"; write a name or address and a port in "
+      "quotes, such as \"etcd1.example.net:2379\"",
+      "t.toml:4: etcd.endpoints: found the text \"etcd1:0x1\"; write a name or address and a port "
+      "in "
+      "quotes, such as \"etcd1.example.net:2379\"",
+      "t.toml:5: etcd.endpoints: found the text \"a b:2379\"; write a name or address and a port "
+      "in "
+      "quotes, such as \"etcd1.example.net:2379\"",
+      "t.toml:8: etcd.cluster: found the text \"A/b\"; write a name in quotes, 1 to 64 of a-z, "
+      "0-9, "
+      "- and ."}},
     {"AddressOutsideList",
      "[ntp]\nlisten = \"0.0.0.0:123\"\n",
      {"t.toml:2: ntp.listen: found the text \"0.0.0.0:123\"; write a list, in square brackets"}},
@@ -228,6 +243,18 @@ const Bad kAddresses[] = {
 INSTANTIATE_TEST_SUITE_P(Addresses, BadConfig, testing::ValuesIn(kAddresses), name_of);
 
 const Bad kCombinations[] = {
+    {"EtcdWithoutEverything",
+     "[keys]\nprovider = \"etcd\"\nrotation = \"4s\"\n",
+     {"t.toml:2: keys.provider: \"etcd\" needs to know where; write etcd.endpoints",
+      "t.toml:2: keys.provider: \"etcd\" needs the cluster's key: openssl rand -hex 32 >FILE, the "
+      "same on all members, and name it in etcd.key_file",
+      "t.toml:3: keys.rotation: is too short for a cluster; write \"5s\" or more"}},
+    {"EtcdByHalves",
+     "[keys]\nprovider = \"etcd\"\n[etcd]\nendpoints = [\"127.0.0.1:2379\"]\nkey_file = \"k\"\n"
+     "certificate = \"c\"\nuser = \"u\"\n",
+     {"t.toml:6: etcd.certificate: goes with etcd.private_key; name both, or neither",
+      "t.toml:6: etcd.certificate: is of no use without TLS; name etcd.ca, too",
+      "t.toml:7: etcd.user: goes with etcd.password_file; name both, or neither"}},
     {"NoNtpListener",
      "[ntp]\nlisten = []\n",
      {"t.toml:2: ntp.listen: no address; write at least one, such as \"0.0.0.0:123\""}},
@@ -347,6 +374,14 @@ TEST_P(DoubtfulConfig, IsTakenWithAWarning) {
 }
 
 const Bad kDoubtful[] = {
+    {"EtcdWithoutTls",
+     "[keys]\nprovider = \"etcd\"\n[etcd]\nendpoints = [\"etcd1:2379\", \"127.0.0.1:2379\"]\n"
+     "key_file = \"k\"\n",
+     {"t.toml:4: etcd.endpoints: etcd1:2379 is reached without TLS: whoever is on the way can make "
+      "this server go on with old keys; name etcd.ca"}},
+    {"EtcdNotUsed",
+     "[etcd]\nendpoints = [\"127.0.0.1:2379\"]\n",
+     {"t.toml:2: etcd.endpoints: not used; write keys.provider = \"etcd\", or remove it"}},
     {"PublicAdmin",
      "[admin]\nlisten = \"[::]:9123\"\n",
      {"t.toml:2: admin.listen: [::]:9123 is not a loopback address: whoever reaches it reads the "

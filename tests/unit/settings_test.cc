@@ -94,9 +94,8 @@ const Bad kNames[] = {
      {"t.toml:2: unknown section \"nts-ke\"; did you mean [nts_ke]?"}},
     {"InventedSection",
      "[metrics]\nport = 3\n",
-     {"t.toml:1: unknown section \"metrics\"; there are ntp, nts_ke, crypto, keys, access, "
-      "rate_limit, "
-      "refclock, clock, admin, log"}},
+     {"t.toml:1: unknown section \"metrics\"; there are ntp, nts_ke, crypto, keys, etcd, "
+      "access, rate_limit, refclock, clock, admin, log"}},
     {"KeyOutsideEverySection",
      "shards = 4\n",
      {"t.toml:1: the key \"shards\" stands outside every section; put it below a line such as "

@@ -1,6 +1,7 @@
 #include "server/daemon.h"
 
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
@@ -123,6 +124,15 @@ Result<boost::json::object> keys_shown(const MasterKeyStore& store, const std::s
                              {"generations", std::move(generations)}};
 }
 
+// As many as the system lets us have: what starts us leaves the usual 1,024 for the sake of
+// programs that call select().
+void raise_descriptor_limit() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 }  // namespace
 
 struct Daemon::Impl {
@@ -234,6 +244,7 @@ struct Daemon::Impl {
   }
 
   void run() {
+    raise_descriptor_limit();
     for (const auto& shard : shards) start(*shard);
     if (ke_service) ke_service->start();
     announce();

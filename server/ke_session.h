@@ -19,7 +19,7 @@
 #include "common/base/openssl_handle.h"
 #include "common/net/address.h"
 #include "common/nts/ke_negotiation.h"
-#include "server/ke_connections.h"
+#include "server/ke_admission.h"
 #include "server/ke_service.h"
 
 namespace timeball::server {
@@ -30,13 +30,17 @@ class KeWorker;
 class KeSession : public std::enable_shared_from_this<KeSession> {
  public:
   KeSession(KeWorker& worker, boost::asio::ip::tcp::socket socket, KeLease lease,
-            OpenSsl<SSL, SSL_free> ssl, const net::IpAddress& peer);
+            OpenSsl<SSL, SSL_free> ssl, const net::IpAddress& peer,
+            std::chrono::nanoseconds deadline);
   ~KeSession();
   KeSession(const KeSession&) = delete;
   KeSession& operator=(const KeSession&) = delete;
 
   boost::asio::awaitable<void> run();
   void abort();
+  // Ends it with a reset, at once, and gives its place back: somebody else needs it.
+  void evict();
+  std::chrono::nanoseconds age() const { return std::chrono::steady_clock::now() - begun_; }
 
  private:
   enum class Arrival { kOctets, kEnd, kGone };
@@ -59,13 +63,17 @@ class KeSession : public std::enable_shared_from_this<KeSession> {
   KeWorker& worker_;
   boost::asio::ip::tcp::socket socket_;
   boost::asio::steady_timer timer_;
-  const KeLease lease_;
+  KeLease lease_;
   const OpenSsl<SSL, SSL_free> ssl_;
   BIO* received_;  // ciphertext, owned by ssl_
   BIO* to_send_;
+  std::size_t received_octets_ = 0;  // ciphertext
   const net::IpAddress peer_;
+  const std::chrono::nanoseconds deadline_;
   const std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
+  const std::uint64_t place_;  // among the worker's sessions
   bool time_up_ = false;
+  bool evicted_ = false;
   bool parting_ = false;  // our last words are sent, and the client should get to read them
   std::vector<std::uint8_t> request_;
   std::array<std::uint8_t, 2048> arrived_;

@@ -10,8 +10,10 @@
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
-#include <unordered_set>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "common/base/counter.h"
@@ -23,7 +25,8 @@
 #include "common/nts/ke_negotiation.h"
 #include "common/nts/key_ring.h"
 #include "server/config.h"
-#include "server/ke_connections.h"
+#include "server/file.h"
+#include "server/ke_admission.h"
 #include "server/ke_service.h"
 #include "server/tls_context.h"
 
@@ -41,7 +44,7 @@ struct KeShared {
   const crypto::Implementation implementation;
   const Published<TlsContext>& tls;
   const Published<nts::KeyRing>& keys;
-  KeConnections connections;
+  KeAdmission admission;
 };
 
 struct KeCounters {
@@ -77,8 +80,9 @@ class KeWorker {
   KeShared& shared() { return shared_; }
   KeCounters& counters() { return counters_; }
   boost::asio::io_context& context() { return context_; }
-  void enter(KeSession& session) { sessions_.insert(&session); }
-  void leave(KeSession& session) { sessions_.erase(&session); }
+  // Where the session stands among the others, by age and by prefix: what leave() takes.
+  std::uint64_t enter(KeSession& session, const net::IpAddress& prefix);
+  void leave(std::uint64_t place, const net::IpAddress& prefix);
   void ended(const net::IpAddress& peer, KeOutcome outcome);
   // The whole response; decision may turn into kInternalServerError.
   std::vector<std::uint8_t> respond(const net::IpAddress& peer, const nts::KeDecision& decision,
@@ -92,14 +96,20 @@ class KeWorker {
   };
 
   boost::asio::awaitable<void> accept_loop(Listener& listener);
-  boost::asio::awaitable<boost::system::error_code> accept_one(Listener& listener);
-  void begin(boost::asio::ip::tcp::socket socket, const boost::asio::ip::tcp::endpoint& peer);
+  boost::system::error_code accept_one(Listener& listener);
+  bool begin(Descriptor accepted, const boost::asio::ip::tcp::endpoint& peer);
+  std::optional<KeOutcome> admit(const net::IpAddress& prefix, Duration waited);
+  bool evict_oldest();
+  bool evict_oldest_of(const net::IpAddress& prefix);
+  bool evict(KeSession& session);
   void stop_here();
 
   KeShared& shared_;
   boost::asio::io_context context_{1};
   std::vector<std::unique_ptr<Listener>> listeners_;
-  std::unordered_set<KeSession*> sessions_;
+  std::map<std::uint64_t, KeSession*> by_age_;                                // the oldest first
+  std::map<std::pair<net::IpAddress, std::uint64_t>, KeSession*> by_prefix_;  // and then by age
+  std::uint64_t entered_ = 0;
   Subscription<TlsContext> tls_;
   Subscription<nts::KeyRing> keys_;
   crypto::Engine engine_;

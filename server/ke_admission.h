@@ -7,17 +7,20 @@
 //   rate              Token buckets, over all connections and for each prefix. The prefix's one is
 //                     in force only while connections wait for busy_after and longer: it shares a
 //                     busy server out, and never leaves one idle.
-//   places            How many are open, in all and per prefix. When all are taken, the oldest one
-//                     gives way if it is older than patience(): who is that slow would hold its
-//                     place until the deadline, and a few thousand of them would keep everybody out
-//                     (slow loris). Who is younger stays, or a crowd in a hurry would have itself
-//                     cut short for newcomers that are cut short in turn.
+//   places            How many are open, in all and per prefix. When all are taken, the oldest of
+//                     those that have not yet sent a whole ClientHello gives way, for a client has
+//                     that ready when it connects; and if there is none, the oldest, if it is older
+//                     than patience(). Slow clients (slow loris) would hold their places until the
+//                     deadline, and a few thousand of them would keep everybody out. Who is younger
+//                     stays, or a crowd in a hurry would have itself cut short for newcomers that
+//                     are cut short in turn.
 //
 // Pure: time is an argument. Any thread; one lock, held for a look at two small tables.
 // Inside of the NTS-KE service; others use server/ke_service.h.
 #pragma once
 
 #include <atomic>
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -31,6 +34,14 @@
 #include "server/rate_limiter.h"
 
 namespace timeball::server {
+
+// Who gives way first: those that have not spoken, and among them the oldest.
+struct KeSeniority {
+  bool has_spoken = false;   // sent a whole ClientHello
+  std::uint64_t number = 0;  // counts up
+
+  friend auto operator<=>(const KeSeniority&, const KeSeniority&) = default;
+};
 
 class KeAdmission {
  public:
@@ -47,11 +58,15 @@ class KeAdmission {
   // Takes a place, to be given back by leave(); or says which limit is reached.
   std::optional<KeOutcome> enter(const net::IpAddress& prefix);
   void leave(const net::IpAddress& prefix);
-  // Whether a connection of this age gives its place to a newcomer.
-  bool gives_way(Duration age) const { return age > patience_; }
+  // Whether a connection gives its place to a newcomer.
+  bool gives_way(Duration age, bool has_spoken) const {
+    return age > (has_spoken ? patience_ : patience_ / kSilenceShare);
+  }
   unsigned open() const { return open_.load(std::memory_order_relaxed); }
 
  private:
+  static constexpr unsigned kSilenceShare = 20;
+
   const Duration patience_;
   const Duration busy_after_;
   const unsigned max_per_address_;

@@ -87,12 +87,13 @@ KeSession::KeSession(KeWorker& worker, tcp::socket socket, KeLease lease,
       to_send_(BIO_new(BIO_s_mem())),
       peer_(peer),
       deadline_(deadline),
-      place_(worker.enter(*this, lease_.prefix())) {
+      seniority_{.number = worker.next_number()} {
   SSL_set_bio(ssl_.get(), received_, to_send_);  // takes both, null or not
+  worker_.enter(*this);
 }
 
 KeSession::~KeSession() {
-  worker_.leave(place_, lease_.prefix());
+  worker_.leave(*this);
 }
 
 awaitable<void> KeSession::run() {
@@ -108,7 +109,7 @@ void KeSession::evict() {
   socket_.set_option(asio::socket_base::linger(true, 0), ignored);
   abort();
   lease_.end();
-  worker_.leave(place_, lease_.prefix());
+  worker_.leave(*this);
 }
 
 void KeSession::abort() {
@@ -194,9 +195,18 @@ awaitable<std::optional<KeOutcome>> KeSession::handshake() {
     if (error != SSL_ERROR_NONE && error != SSL_ERROR_WANT_READ) {
       co_return co_await end_failed_tls();
     }
+    if (BIO_pending(to_send_) > 0) has_spoken();
     if (!co_await flush()) co_return gone();
   }
   co_return std::nullopt;
+}
+
+// It has sent a whole ClientHello, and gives way later.
+void KeSession::has_spoken() {
+  if (evicted_ || seniority_.has_spoken) return;
+  worker_.leave(*this);
+  seniority_.has_spoken = true;
+  worker_.enter(*this);
 }
 
 // Sends OpenSSL's alert, if it has one.

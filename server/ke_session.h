@@ -40,7 +40,9 @@ class KeSession : public std::enable_shared_from_this<KeSession> {
   void abort();
   // Ends it with a reset, at once, and gives its place back: somebody else needs it.
   void evict();
-  std::chrono::nanoseconds age() const { return std::chrono::steady_clock::now() - begun_; }
+  const KeSeniority& seniority() const { return seniority_; }
+  const net::IpAddress& prefix() const { return lease_.prefix(); }
+  std::chrono::steady_clock::time_point begun() const { return begun_; }
 
  private:
   enum class Arrival { kOctets, kEnd, kGone };
@@ -52,6 +54,7 @@ class KeSession : public std::enable_shared_from_this<KeSession> {
   boost::asio::awaitable<void> drain();
   boost::asio::awaitable<KeOutcome> exchange();
   boost::asio::awaitable<std::optional<KeOutcome>> handshake();
+  void has_spoken();
   boost::asio::awaitable<KeOutcome> end_failed_tls();
   void acknowledge();
   boost::asio::awaitable<RequestEnd> read_request();
@@ -71,7 +74,7 @@ class KeSession : public std::enable_shared_from_this<KeSession> {
   const net::IpAddress peer_;
   const std::chrono::nanoseconds deadline_;
   const std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
-  const std::uint64_t place_;  // among the worker's sessions
+  KeSeniority seniority_;
   bool time_up_ = false;
   bool evicted_ = false;
   bool parting_ = false;  // our last words are sent, and the client should get to read them

@@ -35,6 +35,8 @@ using std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
 constexpr auto kAcceptRetry = 50ms;
+constexpr KeSeniority kFirstSilent{.has_spoken = false, .number = 0};
+constexpr KeSeniority kFirstSpoken{.has_spoken = true, .number = 0};
 constexpr int kAcceptedInATurn = 64;
 // Connections that wait to be accepted, per thread and address. What comes beyond the kernel drops,
 // which costs next to nothing; the client's kernel asks again a second later. A thread that does
@@ -137,7 +139,7 @@ void KeWorker::stop_here() {
     listener->acceptor.close(ignored);
     listener->retry.cancel();
   }
-  for (const auto& [age, session] : by_age_) session->abort();
+  for (const auto& [seniority, session] : sessions_) session->abort();
 }
 
 // Nothing ends it but stop(): an error, whatever it is, may pass.
@@ -176,7 +178,7 @@ error_code KeWorker::accept_one(Listener& listener) {
     }
     if (errno == EAGAIN || errno == ECONNABORTED) return {};
     const bool full = errno == EMFILE || errno == ENFILE;
-    if (!full || !evict_oldest()) return {errno, boost::system::system_category()};
+    if (!full || !evict_one()) return {errno, boost::system::system_category()};
   }
   return {};
 }
@@ -214,33 +216,45 @@ std::optional<KeOutcome> KeWorker::admit(const net::IpAddress& prefix, Duration 
   if (const auto refused = admission.refuse(prefix, read_monotonic_time(), waited)) return refused;
   const auto full = admission.enter(prefix);
   if (!full) return std::nullopt;
-  const bool room = full == KeOutcome::kRefusedAddress ? evict_oldest_of(prefix) : evict_oldest();
+  const bool room = full == KeOutcome::kRefusedAddress ? evict_one_of(prefix) : evict_one();
   return room ? admission.enter(prefix) : full;
 }
 
-std::uint64_t KeWorker::enter(KeSession& session, const net::IpAddress& prefix) {
-  by_age_.emplace(++entered_, &session);
-  by_prefix_.emplace(std::pair(prefix, entered_), &session);
-  return entered_;
+void KeWorker::enter(KeSession& session) {
+  const auto place = sessions_.emplace(session.seniority(), &session).first;
+  try {
+    by_prefix_.emplace(std::pair(session.prefix(), session.seniority()), &session);
+  } catch (...) {  // in neither, then
+    sessions_.erase(place);
+    throw;
+  }
 }
 
-void KeWorker::leave(std::uint64_t place, const net::IpAddress& prefix) {
-  by_age_.erase(place);
-  by_prefix_.erase({prefix, place});
+void KeWorker::leave(KeSession& session) {
+  sessions_.erase(session.seniority());
+  by_prefix_.erase({session.prefix(), session.seniority()});
 }
 
-bool KeWorker::evict_oldest() {
-  return !by_age_.empty() && evict(*by_age_.begin()->second);
+bool KeWorker::evict_one() {
+  const auto try_from = [this](const KeSeniority& least) {
+    const auto first = sessions_.lower_bound(least);
+    return first != sessions_.end() && evict(*first->second);
+  };
+  return try_from(kFirstSilent) || try_from(kFirstSpoken);
 }
 
-bool KeWorker::evict_oldest_of(const net::IpAddress& prefix) {
-  const auto oldest = by_prefix_.lower_bound({prefix, 0});
-  return oldest != by_prefix_.end() && oldest->first.first == prefix && evict(*oldest->second);
+bool KeWorker::evict_one_of(const net::IpAddress& prefix) {
+  const auto try_from = [&](const KeSeniority& least) {
+    const auto first = by_prefix_.lower_bound({prefix, least});
+    return first != by_prefix_.end() && first->first.first == prefix && evict(*first->second);
+  };
+  return try_from(kFirstSilent) || try_from(kFirstSpoken);
 }
 
-// False: it is too young.
+// False: it stays.
 bool KeWorker::evict(KeSession& session) {
-  if (!shared_.admission.gives_way(session.age())) return false;
+  const Duration age = steady_clock::now() - session.begun();
+  if (!shared_.admission.gives_way(age, session.seniority().has_spoken)) return false;
   session.evict();
   return true;
 }

@@ -80,9 +80,10 @@ class KeWorker {
   KeShared& shared() { return shared_; }
   KeCounters& counters() { return counters_; }
   boost::asio::io_context& context() { return context_; }
-  // Where the session stands among the others, by age and by prefix: what leave() takes.
-  std::uint64_t enter(KeSession& session, const net::IpAddress& prefix);
-  void leave(std::uint64_t place, const net::IpAddress& prefix);
+  std::uint64_t next_number() { return ++last_number_; }
+  // A session stands among the others from its construction to its end.
+  void enter(KeSession& session);
+  void leave(KeSession& session);
   void ended(const net::IpAddress& peer, KeOutcome outcome);
   // The whole response; decision may turn into kInternalServerError.
   std::vector<std::uint8_t> respond(const net::IpAddress& peer, const nts::KeDecision& decision,
@@ -99,17 +100,18 @@ class KeWorker {
   boost::system::error_code accept_one(Listener& listener);
   bool begin(Descriptor accepted, const boost::asio::ip::tcp::endpoint& peer);
   std::optional<KeOutcome> admit(const net::IpAddress& prefix, Duration waited);
-  bool evict_oldest();
-  bool evict_oldest_of(const net::IpAddress& prefix);
+  bool evict_one();
+  bool evict_one_of(const net::IpAddress& prefix);
   bool evict(KeSession& session);
   void stop_here();
 
   KeShared& shared_;
   boost::asio::io_context context_{1};
   std::vector<std::unique_ptr<Listener>> listeners_;
-  std::map<std::uint64_t, KeSession*> by_age_;                                // the oldest first
-  std::map<std::pair<net::IpAddress, std::uint64_t>, KeSession*> by_prefix_;  // and then by age
-  std::uint64_t entered_ = 0;
+  // In the order in which they give way, in all and within a prefix.
+  std::map<KeSeniority, KeSession*> sessions_;
+  std::map<std::pair<net::IpAddress, KeSeniority>, KeSession*> by_prefix_;
+  std::uint64_t last_number_ = 0;
   Subscription<TlsContext> tls_;
   Subscription<nts::KeyRing> keys_;
   crypto::Engine engine_;

@@ -116,10 +116,12 @@ TEST(KeAdmission, FewerDescriptorsAreFewerPlaces) {
   EXPECT_EQ(admission.enter(address("192.0.2.2")), KeOutcome::kRefusedTotal);
 }
 
-TEST(KeAdmission, OnlyTheSlowGiveWay) {
+TEST(KeAdmission, OnlyTheSlowGiveWayAndTheSilentSooner) {
   const KeAdmission admission(limits(), 1);
-  EXPECT_FALSE(admission.gives_way(1s)) << "it has a fifth of the deadline for itself";
-  EXPECT_TRUE(admission.gives_way(1s + 1ns));
+  EXPECT_FALSE(admission.gives_way(1s, true)) << "it has a fifth of the deadline for itself";
+  EXPECT_TRUE(admission.gives_way(1s + 1ns, true));
+  EXPECT_FALSE(admission.gives_way(50ms, false));
+  EXPECT_TRUE(admission.gives_way(50ms + 1ns, false));
 }
 
 TEST(KeLease, GivesItsPlaceBackOnce) {

@@ -76,8 +76,7 @@ KeOutcome outcome_of(const nts::KeDecision& decision, Bytes response) {
 }  // namespace
 
 KeSession::KeSession(KeWorker& worker, tcp::socket socket, KeLease lease,
-                     OpenSsl<SSL, SSL_free> ssl, const net::IpAddress& peer,
-                     std::chrono::nanoseconds deadline)
+                     OpenSsl<SSL, SSL_free> ssl, const net::IpAddress& peer)
     : worker_(worker),
       socket_(std::move(socket)),
       timer_(worker.context()),
@@ -86,7 +85,6 @@ KeSession::KeSession(KeWorker& worker, tcp::socket socket, KeLease lease,
       received_(BIO_new(BIO_s_mem())),
       to_send_(BIO_new(BIO_s_mem())),
       peer_(peer),
-      deadline_(deadline),
       seniority_{.number = worker.next_number()} {
   SSL_set_bio(ssl_.get(), received_, to_send_);  // takes both, null or not
   worker_.enter(*this);
@@ -170,7 +168,7 @@ awaitable<void> KeSession::drain() {
 }
 
 awaitable<KeOutcome> KeSession::exchange() {
-  arm(deadline_);
+  arm(worker_.shared().config.deadline);
   if (const auto failure = co_await handshake()) co_return *failure;
   worker_.counters().add_handshake(steady_clock::now() - begun_);
   const RequestEnd end = co_await read_request();

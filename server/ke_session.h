@@ -30,8 +30,7 @@ class KeWorker;
 class KeSession : public std::enable_shared_from_this<KeSession> {
  public:
   KeSession(KeWorker& worker, boost::asio::ip::tcp::socket socket, KeLease lease,
-            OpenSsl<SSL, SSL_free> ssl, const net::IpAddress& peer,
-            std::chrono::nanoseconds deadline);
+            OpenSsl<SSL, SSL_free> ssl, const net::IpAddress& peer);
   ~KeSession();
   KeSession(const KeSession&) = delete;
   KeSession& operator=(const KeSession&) = delete;
@@ -72,7 +71,6 @@ class KeSession : public std::enable_shared_from_this<KeSession> {
   BIO* to_send_;
   std::size_t received_octets_ = 0;  // ciphertext
   const net::IpAddress peer_;
-  const std::chrono::nanoseconds deadline_;
   const std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
   KeSeniority seniority_;
   bool time_up_ = false;

@@ -200,9 +200,8 @@ bool KeWorker::begin(Descriptor accepted, const tcp::endpoint& peer) {
   if (!ssl) throw std::bad_alloc();
   tcp::socket socket(context_, peer.protocol(), accepted.get());
   accepted.release();
-  const auto session =
-      std::make_shared<KeSession>(*this, std::move(socket), std::move(lease), std::move(ssl),
-                                  address, shared_.config.deadline - arrival.waited);
+  const auto session = std::make_shared<KeSession>(*this, std::move(socket), std::move(lease),
+                                                   std::move(ssl), address);
   asio::co_spawn(context_, session->run(),
                  [this, session, address](const std::exception_ptr& error) {
                    if (error) ended(address, KeOutcome::kInternalError);

@@ -45,6 +45,13 @@ struct NtsKeConfig {
   std::chrono::nanoseconds deadline{};
   unsigned max_connections = 0;
   unsigned max_connections_per_address = 0;
+  unsigned ipv4_prefix = 32;  // what counts as one address
+  unsigned ipv6_prefix = 56;
+  unsigned rate = 0;  // connections a second, in all; 0: no limit
+  unsigned burst = 1;
+  unsigned rate_per_address = 0;  // 0: no limit
+  unsigned burst_per_address = 1;
+  std::chrono::nanoseconds busy_after{};  // of waiting, rate_per_address is in force
 
   bool operator==(const NtsKeConfig&) const = default;
 };

@@ -1,6 +1,7 @@
 #include "server/daemon.h"
 
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
@@ -142,6 +143,15 @@ std::unique_ptr<KeyProvider> make_key_provider(const Config& config) {
                                        read_kernel_time()));
 }
 
+// As many as the system lets us have: what starts us leaves the usual 1,024 for the sake of
+// programs that call select().
+void raise_descriptor_limit() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 }  // namespace
 
 struct Daemon::Impl {
@@ -254,6 +264,7 @@ struct Daemon::Impl {
   }
 
   void run() {
+    raise_descriptor_limit();
     for (const auto& shard : shards) start(*shard);
     if (ke_service) ke_service->start();
     announce();

@@ -1,12 +1,18 @@
 #include "server/ke_service.h"
 
 #include <pthread.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
 
+#include <algorithm>
 #include <array>
+#include <filesystem>
+#include <iterator>
 #include <thread>
 #include <utility>
 
 #include "common/base/cpus.h"
+#include "common/crypto/entropy.h"
 #include "server/ke_worker.h"
 
 namespace timeball::server {
@@ -17,6 +23,21 @@ nts::KePolicy policy_of_family(nts::KePolicy policy, bool v4) {
   const auto address = net::IpAddress::parse(policy.server);
   if (address && address->is_v4() != v4) policy.server.clear();
   return policy;
+}
+
+std::uint64_t random_hash_key() {
+  crypto::RandomGenerator random = crypto::seeded_generator();
+  return (std::uint64_t{random.u32()} << 32) | random.u32();
+}
+
+// How many more descriptors the process may open, those aside that the rest of it may come to need.
+std::size_t descriptors_to_spare() {
+  constexpr std::size_t kForOthers = 24;  // scrapes, commands, key files, devices that come back
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  const std::filesystem::directory_iterator open("/proc/self/fd");
+  const auto taken = static_cast<std::size_t>(std::distance(begin(open), end(open))) + kForOthers;
+  return limit.rlim_cur > taken ? limit.rlim_cur - taken : 0;
 }
 
 }  // namespace
@@ -34,13 +55,28 @@ std::string_view name(KeOutcome outcome) {
                                                                 "tls_failure",
                                                                 "deadline",
                                                                 "closed_early",
+                                                                "evicted",
                                                                 "refused_total",
                                                                 "refused_address",
+                                                                "refused_rate",
+                                                                "refused_address_rate",
+                                                                "refused_wait",
                                                                 "accept_error"};
   return kNames[static_cast<std::size_t>(outcome)];
 }
 
 struct KeService::Impl {
+  // A connection that has no descriptor cannot even be refused: better fewer places.
+  void keep_within_descriptors() {
+    const unsigned wanted = shared.config.max_connections;
+    const std::size_t most = std::max<std::size_t>(descriptors_to_spare(), 1);
+    if (wanted <= most) return;
+    spdlog::warn(
+        "nts_ke.max_connections = {}: there are descriptors for {}; raise LimitNOFILE (ulimit -n)",
+        wanted, most);
+    shared.admission.lower_total(static_cast<unsigned>(most));
+  }
+
   KeShared shared;
   std::vector<std::unique_ptr<KeWorker>> workers;
   std::vector<std::thread> threads;
@@ -56,7 +92,7 @@ KeService::KeService(const NtsKeConfig& config, const nts::KePolicy& policy,
                       implementation,
                       tls,
                       keys,
-                      {config.max_connections, config.max_connections_per_address}},
+                      {config, random_hash_key()}},
                      {},
                      {},
                      {}}) {
@@ -77,6 +113,7 @@ void KeService::start() {
     for (const auto& worker : impl_->workers) endpoint = worker->listen(endpoint);
     impl_->endpoints.push_back(endpoint);
   }
+  impl_->keep_within_descriptors();
   for (const auto& worker : impl_->workers) {
     impl_->threads.emplace_back([&worker] { worker->run(); });
     ::pthread_setname_np(impl_->threads.back().native_handle(), "nts-ke");
@@ -114,7 +151,7 @@ KeHandshakeTimes KeService::handshake_times() const {
 }
 
 unsigned KeService::open_connections() const {
-  return impl_->shared.connections.open();
+  return impl_->shared.admission.open();
 }
 
 }  // namespace timeball::server

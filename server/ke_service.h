@@ -9,11 +9,16 @@
 //                 Request), close_notify. Passed before: plain close.
 //   cut short     a request that ends early, or is longer than kMaxKeRequestLength: Error 1
 //   no keys       an empty key ring: Error 2 (Internal Server Error)
-//   limits        a connection over max_connections, or over max_connections_per_address, is closed
-//   at
-//                 once. An IPv6 /64 counts as one address: one host can have all of it.
-//   accept fails  whatever the reason (no descriptors, no memory): counted, and tried again 50 ms
-//   later
+//   admission     refusals before TLS, and who gives way when all places are taken:
+//                 server/ke_admission.h. max_connections is lowered to what descriptors there are.
+//   overload      One connection is accepted for each turn that the sessions get, so that what is
+//                 begun is finished. The others wait in the kernel, in a queue of limited length,
+//                 and those that have waited for too long, or whose clients have gone, cost a few
+//                 system calls each.
+//   memory        of one connection, the kernel's aside: 14 KB before it has said anything, 66 KB
+//                 at most before the end of the handshake, 40 KB at most after it
+//   accept fails  whatever the reason (no memory): counted, and tried again 50 ms later; without
+//                 descriptors, who is slow gives way here, too
 //
 // Thread rules: start(), stop() and the destructor from one thread (control); the rest from any.
 #pragma once
@@ -49,11 +54,15 @@ enum class KeOutcome : std::uint8_t {
   kTlsFailure,            // any other fault of TLS
   kDeadline,              // took too long
   kClosedEarly,           // the client went away before it asked
+  kEvicted,               // slow, and its place was needed
   kRefusedTotal,          // over max_connections
   kRefusedAddress,        // over max_connections_per_address
+  kRefusedRate,           // over rate
+  kRefusedAddressRate,    // over rate_per_address
+  kRefusedWait,           // had waited for too long to be accepted
   kAcceptError,
 };
-inline constexpr std::size_t kKeOutcomes = 15;
+inline constexpr std::size_t kKeOutcomes = 19;
 // As a metric's label: "completed", "no_common_protocol", ...
 std::string_view name(KeOutcome outcome);
 

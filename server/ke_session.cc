@@ -29,6 +29,8 @@ using namespace std::chrono_literals;
 
 // For the client to take the response and close, after which the socket goes without a reset.
 constexpr auto kLinger = 1s;
+// What a client may send before the handshake is done; those there are send some 2,000 octets.
+constexpr std::size_t kMaxHandshakeLength = 16'384;
 constexpr std::size_t kMaxDrained = 65'536;  // of what a client sends after its request
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
@@ -82,9 +84,9 @@ KeSession::KeSession(KeWorker& worker, tcp::socket socket, KeLease lease,
       ssl_(std::move(ssl)),
       received_(BIO_new(BIO_s_mem())),
       to_send_(BIO_new(BIO_s_mem())),
-      peer_(peer) {
+      peer_(peer),
+      seniority_{.number = worker.next_number()} {
   SSL_set_bio(ssl_.get(), received_, to_send_);  // takes both, null or not
-  if (received_ == nullptr || to_send_ == nullptr) throw std::bad_alloc();
   worker_.enter(*this);
 }
 
@@ -93,8 +95,19 @@ KeSession::~KeSession() {
 }
 
 awaitable<void> KeSession::run() {
-  worker_.ended(peer_, co_await exchange());
+  if (received_ == nullptr || to_send_ == nullptr) throw std::bad_alloc();
+  const KeOutcome outcome = co_await exchange();
+  worker_.ended(peer_, evicted_ ? KeOutcome::kEvicted : outcome);
   if (parting_) co_await drain();
+}
+
+void KeSession::evict() {
+  evicted_ = true;
+  error_code ignored;
+  socket_.set_option(asio::socket_base::linger(true, 0), ignored);
+  abort();
+  lease_.end();
+  worker_.leave(*this);
 }
 
 void KeSession::abort() {
@@ -126,6 +139,7 @@ awaitable<KeSession::Arrival> KeSession::fill() {
   if (BIO_write(received_, arrived_.data(), static_cast<int>(size)) != static_cast<int>(size)) {
     throw std::bad_alloc();
   }
+  received_octets_ += size;
   co_return Arrival::kOctets;
 }
 
@@ -168,18 +182,29 @@ awaitable<KeOutcome> KeSession::exchange() {
   co_return end == RequestEnd::kCutShort&& request_.empty() ? KeOutcome::kClosedEarly : outcome;
 }
 
-// Nothing: done.
+// Nothing: done. Until the client has said something OpenSSL is left alone: its buffers are made at
+// its first call.
 awaitable<std::optional<KeOutcome>> KeSession::handshake() {
-  for (;;) {
+  for (int error = SSL_ERROR_WANT_READ; error != SSL_ERROR_NONE;) {
+    if (received_octets_ >= kMaxHandshakeLength) co_return KeOutcome::kTlsFailure;
+    if (co_await fill() != Arrival::kOctets) co_return gone();
     ERR_clear_error();
-    const int error = SSL_get_error(ssl_.get(), SSL_do_handshake(ssl_.get()));
+    error = SSL_get_error(ssl_.get(), SSL_do_handshake(ssl_.get()));
     if (error != SSL_ERROR_NONE && error != SSL_ERROR_WANT_READ) {
       co_return co_await end_failed_tls();
     }
+    if (BIO_pending(to_send_) > 0) has_spoken();
     if (!co_await flush()) co_return gone();
-    if (error == SSL_ERROR_NONE) co_return std::nullopt;
-    if (co_await fill() != Arrival::kOctets) co_return gone();
   }
+  co_return std::nullopt;
+}
+
+// It has sent a whole ClientHello, and gives way later.
+void KeSession::has_spoken() {
+  if (evicted_ || seniority_.has_spoken) return;
+  worker_.leave(*this);
+  seniority_.has_spoken = true;
+  worker_.enter(*this);
 }
 
 // Sends OpenSSL's alert, if it has one.

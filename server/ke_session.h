@@ -19,7 +19,7 @@
 #include "common/base/openssl_handle.h"
 #include "common/net/address.h"
 #include "common/nts/ke_negotiation.h"
-#include "server/ke_connections.h"
+#include "server/ke_admission.h"
 #include "server/ke_service.h"
 
 namespace timeball::server {
@@ -37,6 +37,11 @@ class KeSession : public std::enable_shared_from_this<KeSession> {
 
   boost::asio::awaitable<void> run();
   void abort();
+  // Ends it with a reset, at once, and gives its place back: somebody else needs it.
+  void evict();
+  const KeSeniority& seniority() const { return seniority_; }
+  const net::IpAddress& prefix() const { return lease_.prefix(); }
+  std::chrono::steady_clock::time_point begun() const { return begun_; }
 
  private:
   enum class Arrival { kOctets, kEnd, kGone };
@@ -48,6 +53,7 @@ class KeSession : public std::enable_shared_from_this<KeSession> {
   boost::asio::awaitable<void> drain();
   boost::asio::awaitable<KeOutcome> exchange();
   boost::asio::awaitable<std::optional<KeOutcome>> handshake();
+  void has_spoken();
   boost::asio::awaitable<KeOutcome> end_failed_tls();
   void acknowledge();
   boost::asio::awaitable<RequestEnd> read_request();
@@ -59,13 +65,16 @@ class KeSession : public std::enable_shared_from_this<KeSession> {
   KeWorker& worker_;
   boost::asio::ip::tcp::socket socket_;
   boost::asio::steady_timer timer_;
-  const KeLease lease_;
+  KeLease lease_;
   const OpenSsl<SSL, SSL_free> ssl_;
   BIO* received_;  // ciphertext, owned by ssl_
   BIO* to_send_;
+  std::size_t received_octets_ = 0;  // ciphertext
   const net::IpAddress peer_;
   const std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
+  KeSeniority seniority_;
   bool time_up_ = false;
+  bool evicted_ = false;
   bool parting_ = false;  // our last words are sent, and the client should get to read them
   std::vector<std::uint8_t> request_;
   std::array<std::uint8_t, 2048> arrived_;

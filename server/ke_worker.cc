@@ -1,5 +1,7 @@
 #include "server/ke_worker.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
@@ -33,6 +35,13 @@ using std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
 constexpr auto kAcceptRetry = 50ms;
+constexpr KeSeniority kFirstSilent{.has_spoken = false, .number = 0};
+constexpr KeSeniority kFirstSpoken{.has_spoken = true, .number = 0};
+constexpr int kAcceptedInATurn = 64;
+// Connections that wait to be accepted, per thread and address. What comes beyond the kernel drops,
+// which costs next to nothing; the client's kernel asks again a second later. A thread that does
+// 1,000 to 4,000 a second gets through them after busy_after and within KeAdmission's patience.
+constexpr int kBacklog = 1024;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
 // An acceptor that is bound, not yet listening. IPv6 ones take no IPv4.
@@ -46,6 +55,28 @@ void bind(tcp::acceptor& acceptor, const tcp::endpoint& endpoint, bool share_por
     throw boost::system::system_error(errno, boost::system::system_category());
   }
   acceptor.bind(endpoint);
+}
+
+struct Arrival {
+  bool gone = false;  // the client has closed already
+  Duration waited{};  // since it last sent something, in the milliseconds that the kernel counts
+};
+
+Arrival arrival_of(int socket) {
+  tcp_info info{};
+  socklen_t size = sizeof(info);
+  if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return {};
+  return {info.tcpi_state != TCP_ESTABLISHED, std::chrono::milliseconds(info.tcpi_last_data_recv)};
+}
+
+bool is_refusal(KeOutcome outcome) {
+  return outcome >= KeOutcome::kEvicted && outcome <= KeOutcome::kRefusedWait;
+}
+
+// Then nothing is left behind in the kernel, and the client knows at once.
+void reset_at_close(int socket) {
+  const linger none{.l_onoff = 1, .l_linger = 0};
+  ::setsockopt(socket, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
 }
 
 std::runtime_error cannot_listen(const net::Endpoint& endpoint, const error_code& why) {
@@ -78,7 +109,8 @@ net::Endpoint KeWorker::listen(const net::Endpoint& endpoint) {
   try {
     bind(listener->acceptor, to_asio(endpoint), true);
     listener->acceptor.set_option(tcp::no_delay(true));  // what is accepted inherits it
-    listener->acceptor.listen();
+    listener->acceptor.listen(kBacklog);
+    listener->acceptor.non_blocking(true);
     const tcp::endpoint local = listener->acceptor.local_endpoint();
     listeners_.push_back(std::move(listener));
     return net::Endpoint::from_sockaddr(local.data());
@@ -107,20 +139,21 @@ void KeWorker::stop_here() {
     listener->acceptor.close(ignored);
     listener->retry.cancel();
   }
-  for (KeSession* session : sessions_) session->abort();
+  for (const auto& [seniority, session] : sessions_) session->abort();
 }
 
 // Nothing ends it but stop(): an error, whatever it is, may pass.
 awaitable<void> KeWorker::accept_loop(Listener& listener) {
   while (listener.acceptor.is_open()) {
+    const auto [closed] = co_await listener.acceptor.async_wait(tcp::acceptor::wait_read, kAwait);
+    if (closed || !listener.acceptor.is_open()) continue;
     std::string trouble;
     try {
-      if (const error_code error = co_await accept_one(listener))
-        trouble = std::strerror(error.value());
+      if (const error_code error = accept_one(listener)) trouble = std::strerror(error.value());
     } catch (const std::exception& error) {
       trouble = error.what();
     }
-    if (trouble.empty() || !listener.acceptor.is_open()) continue;
+    if (trouble.empty()) continue;
     counters_.add(KeOutcome::kAcceptError);
     if (trouble_.admit(steady_clock::now().time_since_epoch())) {
       spdlog::warn("NTS-KE cannot take a connection, tries again: {} ({} such lines left out)",
@@ -131,36 +164,103 @@ awaitable<void> KeWorker::accept_loop(Listener& listener) {
   }
 }
 
-awaitable<error_code> KeWorker::accept_one(Listener& listener) {
-  tcp::endpoint peer;
-  auto [error, socket] = co_await listener.acceptor.async_accept(peer, kAwait);
-  if (!error && listener.acceptor.is_open()) begin(std::move(socket), peer);
-  co_return error;
+// One that is served, and those before it that are refused. Then it is the sessions' turn: what is
+// begun goes on, however many come.
+error_code KeWorker::accept_one(Listener& listener) {
+  for (int i = 0; i < kAcceptedInATurn; ++i) {
+    tcp::endpoint peer;
+    auto size = static_cast<socklen_t>(peer.capacity());
+    Descriptor accepted(::accept4(listener.acceptor.native_handle(), peer.data(), &size,
+                                  SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (accepted.get() >= 0) {
+      if (begin(std::move(accepted), peer)) return {};
+      continue;
+    }
+    if (errno == EAGAIN || errno == ECONNABORTED) return {};
+    const bool full = errno == EMFILE || errno == ENFILE;
+    if (!full || !evict_one()) return {errno, boost::system::system_category()};
+  }
+  return {};
 }
 
-void KeWorker::begin(tcp::socket socket, const tcp::endpoint& peer) {
+// Whether it is served. Before that is known, nothing is made but the descriptor.
+bool KeWorker::begin(Descriptor accepted, const tcp::endpoint& peer) {
   const net::IpAddress address = net::Endpoint::from_sockaddr(peer.data()).address;
-  const net::IpAddress key = address.is_v4() ? address : address.masked(64);
-  if (const auto refused = shared_.connections.admit(key)) {
+  const net::IpAddress prefix = shared_.admission.prefix_of(address);
+  const Arrival arrival = arrival_of(accepted.get());
+  const auto refused = arrival.gone ? KeOutcome::kClosedEarly : admit(prefix, arrival.waited);
+  if (refused) {
+    reset_at_close(accepted.get());
     ended(address, *refused);
-    return;
+    return false;
   }
-  KeLease lease(shared_.connections, key);
+  KeLease lease(shared_.admission, prefix);
   tls_.refresh();
   auto ssl = tls_->new_session();
   if (!ssl) throw std::bad_alloc();
+  tcp::socket socket(context_, peer.protocol(), accepted.get());
+  accepted.release();
   const auto session = std::make_shared<KeSession>(*this, std::move(socket), std::move(lease),
                                                    std::move(ssl), address);
   asio::co_spawn(context_, session->run(),
                  [this, session, address](const std::exception_ptr& error) {
                    if (error) ended(address, KeOutcome::kInternalError);
                  });
+  return true;
+}
+
+// Nothing: it has a place.
+std::optional<KeOutcome> KeWorker::admit(const net::IpAddress& prefix, Duration waited) {
+  KeAdmission& admission = shared_.admission;
+  if (const auto refused = admission.refuse(prefix, read_monotonic_time(), waited)) return refused;
+  const auto full = admission.enter(prefix);
+  if (!full) return std::nullopt;
+  const bool room = full == KeOutcome::kRefusedAddress ? evict_one_of(prefix) : evict_one();
+  return room ? admission.enter(prefix) : full;
+}
+
+void KeWorker::enter(KeSession& session) {
+  const auto place = sessions_.emplace(session.seniority(), &session).first;
+  try {
+    by_prefix_.emplace(std::pair(session.prefix(), session.seniority()), &session);
+  } catch (...) {  // in neither, then
+    sessions_.erase(place);
+    throw;
+  }
+}
+
+void KeWorker::leave(KeSession& session) {
+  sessions_.erase(session.seniority());
+  by_prefix_.erase({session.prefix(), session.seniority()});
+}
+
+bool KeWorker::evict_one() {
+  const auto try_from = [this](const KeSeniority& least) {
+    const auto first = sessions_.lower_bound(least);
+    return first != sessions_.end() && evict(*first->second);
+  };
+  return try_from(kFirstSilent) || try_from(kFirstSpoken);
+}
+
+bool KeWorker::evict_one_of(const net::IpAddress& prefix) {
+  const auto try_from = [&](const KeSeniority& least) {
+    const auto first = by_prefix_.lower_bound({prefix, least});
+    return first != by_prefix_.end() && first->first.first == prefix && evict(*first->second);
+  };
+  return try_from(kFirstSilent) || try_from(kFirstSpoken);
+}
+
+// False: it stays.
+bool KeWorker::evict(KeSession& session) {
+  const Duration age = steady_clock::now() - session.begun();
+  if (!shared_.admission.gives_way(age, session.seniority().has_spoken)) return false;
+  session.evict();
+  return true;
 }
 
 void KeWorker::ended(const net::IpAddress& peer, KeOutcome outcome) {
   counters_.add(outcome);
-  const bool ours = outcome == KeOutcome::kRefusedTotal || outcome == KeOutcome::kRefusedAddress ||
-                    outcome == KeOutcome::kInternalError;
+  const bool ours = is_refusal(outcome) || outcome == KeOutcome::kInternalError;
   const auto level = ours ? spdlog::level::warn : spdlog::level::debug;
   LogLimiter& limiter = ours ? trouble_ : chatter_;
   if (!spdlog::should_log(level) || !limiter.admit(steady_clock::now().time_since_epoch())) return;

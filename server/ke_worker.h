@@ -10,8 +10,10 @@
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
-#include <unordered_set>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "common/base/counter.h"
@@ -23,7 +25,8 @@
 #include "common/nts/ke_negotiation.h"
 #include "common/nts/key_ring.h"
 #include "server/config.h"
-#include "server/ke_connections.h"
+#include "server/file.h"
+#include "server/ke_admission.h"
 #include "server/ke_service.h"
 #include "server/tls_context.h"
 
@@ -41,7 +44,7 @@ struct KeShared {
   const crypto::Implementation implementation;
   const Published<TlsContext>& tls;
   const Published<nts::KeyRing>& keys;
-  KeConnections connections;
+  KeAdmission admission;
 };
 
 struct KeCounters {
@@ -77,8 +80,10 @@ class KeWorker {
   KeShared& shared() { return shared_; }
   KeCounters& counters() { return counters_; }
   boost::asio::io_context& context() { return context_; }
-  void enter(KeSession& session) { sessions_.insert(&session); }
-  void leave(KeSession& session) { sessions_.erase(&session); }
+  std::uint64_t next_number() { return ++last_number_; }
+  // A session stands among the others from its construction to its end.
+  void enter(KeSession& session);
+  void leave(KeSession& session);
   void ended(const net::IpAddress& peer, KeOutcome outcome);
   // The whole response; decision may turn into kInternalServerError.
   std::vector<std::uint8_t> respond(const net::IpAddress& peer, const nts::KeDecision& decision,
@@ -92,14 +97,21 @@ class KeWorker {
   };
 
   boost::asio::awaitable<void> accept_loop(Listener& listener);
-  boost::asio::awaitable<boost::system::error_code> accept_one(Listener& listener);
-  void begin(boost::asio::ip::tcp::socket socket, const boost::asio::ip::tcp::endpoint& peer);
+  boost::system::error_code accept_one(Listener& listener);
+  bool begin(Descriptor accepted, const boost::asio::ip::tcp::endpoint& peer);
+  std::optional<KeOutcome> admit(const net::IpAddress& prefix, Duration waited);
+  bool evict_one();
+  bool evict_one_of(const net::IpAddress& prefix);
+  bool evict(KeSession& session);
   void stop_here();
 
   KeShared& shared_;
   boost::asio::io_context context_{1};
   std::vector<std::unique_ptr<Listener>> listeners_;
-  std::unordered_set<KeSession*> sessions_;
+  // In the order in which they give way, in all and within a prefix.
+  std::map<KeSeniority, KeSession*> sessions_;
+  std::map<std::pair<net::IpAddress, KeSeniority>, KeSession*> by_prefix_;
+  std::uint64_t last_number_ = 0;
   Subscription<TlsContext> tls_;
   Subscription<nts::KeyRing> keys_;
   crypto::Engine engine_;

@@ -34,13 +34,15 @@ RateLimiter::RateLimiter(const RateLimits& limits, std::uint64_t hash_key)
 
 RateLimiter::Answer RateLimiter::admit(const net::IpAddress& client, MonotonicTime now,
                                        crypto::RandomGenerator& random) {
-  if (!limits_.enabled) return Answer::kAdmit;
-  const unsigned bits = client.is_v4() ? 96 + limits_.ipv4_prefix : limits_.ipv6_prefix;
-  if (find(client.masked(bits)).bucket.take(now, limits_.interval, limits_.burst)) {
-    return Answer::kAdmit;
-  }
+  if (within(client, now)) return Answer::kAdmit;
   const bool lucky = limits_.let_through != 0 && random.u32() % limits_.let_through == 0;
   return lucky ? Answer::kAdmit : Answer::kLimit;
+}
+
+bool RateLimiter::within(const net::IpAddress& client, MonotonicTime now) {
+  if (!limits_.enabled) return true;
+  const unsigned bits = client.is_v4() ? 96 + limits_.ipv4_prefix : limits_.ipv6_prefix;
+  return find(client.masked(bits)).bucket.take(now, limits_.interval, limits_.burst);
 }
 
 bool RateLimiter::admit_refusal(MonotonicTime now) {

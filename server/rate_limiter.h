@@ -45,6 +45,8 @@ class RateLimiter {
 
   enum class Answer : std::uint8_t { kAdmit, kLimit };
   Answer admit(const net::IpAddress& client, MonotonicTime now, crypto::RandomGenerator& random);
+  // The same where a source address cannot be forged: nothing over the limit passes.
+  bool within(const net::IpAddress& client, MonotonicTime now);
   // Whether one more NAK or kiss may leave.
   bool admit_refusal(MonotonicTime now);
 

@@ -459,11 +459,42 @@ void add_nts_ke_protocol(std::vector<Setting>& rows) {
           {"nts_ke.deadline", R"("5s")", "", kRestart, "how long one client may take in all"}));
   rows.push_back(row(kAt, &NtsKeConfig::max_connections, Integer<unsigned>{1, 1'000'000},
                      {"nts_ke.max_connections", "4096", "connections", kRestart,
-                      "NTS-KE connections open at once"}));
+                      "NTS-KE connections open at once; then one that has taken a fifth of the "
+                      "deadline gives way to a newcomer"}));
   rows.push_back(row(kAt, &NtsKeConfig::max_connections_per_address,
                      Integer<unsigned>{1, 1'000'000},
                      {"nts_ke.max_connections_per_address", "64", "connections", kRestart,
-                      "NTS-KE connections open at once from one IPv4 address or IPv6 /64"}));
+                      "NTS-KE connections open at once from one address"}));
+  rows.push_back(row(kAt, &NtsKeConfig::ipv4_prefix, Integer<unsigned>{1, 32},
+                     {"nts_ke.ipv4_prefix", "32", "bits", kRestart,
+                      "IPv4 clients that share this many bits count as one address"}));
+  rows.push_back(row(kAt, &NtsKeConfig::ipv6_prefix, Integer<unsigned>{1, 128},
+                     {"nts_ke.ipv6_prefix", "56", "bits", kRestart,
+                      "IPv6 clients that share this many bits count as one address"}));
+}
+
+void add_nts_ke_rates(std::vector<Setting>& rows) {
+  constexpr auto kAt = &Config::nts_ke;
+  constexpr Integer<unsigned> kRate{0, 1'000'000};
+  constexpr Integer<unsigned> kBurst{1, 1'000'000};
+  rows.push_back(
+      row(kAt, &NtsKeConfig::rate, kRate,
+          {"nts_ke.rate", "0", "connections per second", kRestart,
+           "NTS-KE connections begun in all, on average; 0: as many as the CPUs can do"}));
+  rows.push_back(row(kAt, &NtsKeConfig::burst, kBurst,
+                     {"nts_ke.burst", "1000", "connections", kRestart,
+                      "how many may begin at once after a quiet time, where rate is a limit"}));
+  rows.push_back(row(kAt, &NtsKeConfig::rate_per_address, kRate,
+                     {"nts_ke.rate_per_address", "20", "connections per second", kRestart,
+                      "NTS-KE connections begun from one address, on average, while the server is "
+                      "busy; 0: no limit"}));
+  rows.push_back(row(kAt, &NtsKeConfig::burst_per_address, kBurst,
+                     {"nts_ke.burst_per_address", "1000", "connections", kRestart,
+                      "how many may begin at once from an address after a quiet time"}));
+  rows.push_back(row(kAt, &NtsKeConfig::busy_after, Period{0s, 60s},
+                     {"nts_ke.busy_after", R"("250ms")", "", kRestart,
+                      "the server is busy, and rate_per_address in force, for a connection that "
+                      "has waited for so long to be accepted; 0s: always"}));
 }
 
 Choice<crypto::Implementation> implementation_choice() {
@@ -724,6 +755,7 @@ const std::vector<Setting>& settings_table() {
     add_ntp(rows);
     add_nts_ke_identity(rows);
     add_nts_ke_protocol(rows);
+    add_nts_ke_rates(rows);
     add_keys_and_access(rows);
     add_rate_limit(rows);
     add_refclock(rows);

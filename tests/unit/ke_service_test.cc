@@ -613,6 +613,87 @@ TEST_F(KeServiceTest, TheLimitInAllHolds) {
   expect_service();
 }
 
+TEST_F(KeServiceTest, TheRateOfAnAddressHoldsForThatAddressOnly) {
+  config_.rate_per_address = 1;
+  config_.burst_per_address = 2;
+  start();
+  for (int i = 0; i < 2; ++i) expect_service();
+  EXPECT_EQ(Tcp(endpoint()).read_to_end(), 0u);
+  EXPECT_TRUE(eventually([&] { return count(KeOutcome::kRefusedAddressRate) == 1; }));
+  Client neighbour(endpoint(), {.from = "127.0.0.2"});
+  EXPECT_FALSE(neighbour.ask(kRequest).empty());
+}
+
+TEST_F(KeServiceTest, TheRateInAllHolds) {
+  config_.rate = 1;
+  config_.burst = 2;
+  start();
+  for (int i = 0; i < 2; ++i) expect_service();
+  EXPECT_EQ(Tcp(endpoint(), "127.0.0.2").read_to_end(), 0u);
+  EXPECT_TRUE(eventually([&] { return count(KeOutcome::kRefusedRate) == 1; }));
+}
+
+TEST_F(KeServiceTest, TheSlowestGivesWayToANewcomerWhenAllPlacesAreTaken) {
+  config_.max_connections = 2;
+  config_.deadline = 60s;  // 0.6 s of patience with the silent: nobody is slow yet
+  start();
+  Tcp first(endpoint());
+  Tcp second(endpoint());
+  ASSERT_TRUE(eventually([&] { return service_->open_connections() == 2; }));
+  EXPECT_EQ(Tcp(endpoint()).read_to_end(), 0u);
+  EXPECT_TRUE(eventually([&] { return count(KeOutcome::kRefusedTotal) == 1; }));
+  service_->stop();
+
+  config_.deadline = 5s;  // 1 s
+  start();
+  Client half(endpoint());
+  ASSERT_TRUE(half.handshake());
+  Tcp slowest(endpoint());
+  std::this_thread::sleep_for(100ms);
+  expect_service();
+  EXPECT_EQ(slowest.read_to_end(), 0u);
+  EXPECT_TRUE(eventually([&] { return count(KeOutcome::kEvicted) == 1; }));
+  half.send(kRequest);
+  EXPECT_EQ(bodies(half.receive(), RecordType::kNewCookie).size(), 8u) << "the silent go first";
+  EXPECT_EQ(count(KeOutcome::kRefusedTotal), 0u);
+}
+
+TEST_F(KeServiceTest, WhoDoesNotAskGivesWayInTheEnd) {
+  config_.max_connections = 1;
+  config_.deadline = 1s;
+  start();
+  Client half(endpoint());
+  ASSERT_TRUE(half.handshake());
+  std::this_thread::sleep_for(250ms);
+  expect_service();
+  EXPECT_TRUE(half.receive().empty());
+  EXPECT_EQ(count(KeOutcome::kEvicted), 1u);
+}
+
+TEST_F(KeServiceTest, TheSlowestOfAnAddressGivesWayToANewcomerFromThere) {
+  config_.max_connections_per_address = 2;
+  start();
+  Tcp stranger(endpoint(), "127.0.0.2");
+  Tcp slowest(endpoint());
+  Tcp second(endpoint());
+  ASSERT_TRUE(eventually([&] { return service_->open_connections() == 3; }));
+  std::this_thread::sleep_for(100ms);
+  expect_service();
+  EXPECT_EQ(slowest.read_to_end(), 0u);
+  EXPECT_TRUE(eventually([&] { return count(KeOutcome::kEvicted) == 1; }));
+  EXPECT_TRUE(eventually([&] { return service_->open_connections() == 2; }));
+}
+
+TEST_F(KeServiceTest, AnEndlessHandshakeIsCutOff) {
+  start();
+  Tcp tcp(endpoint());
+  Octets hello = {22, 3, 1, 0x40, 0, 1, 1, 0, 0};  // a ClientHello of 65,536 octets
+  hello.resize(5 + 0x4000);
+  ASSERT_GT(::send(tcp.fd(), hello.data(), hello.size(), MSG_NOSIGNAL), 0);
+  EXPECT_TRUE(tcp.read_to_end()) << "waits for more";
+  expect_only(KeOutcome::kTlsFailure);
+}
+
 // Lowers the limit on descriptors to what is open now, while it lives.
 class NoMoreDescriptors {
  public:

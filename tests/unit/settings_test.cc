@@ -421,6 +421,12 @@ TEST(Settings, EmptyFileGivesTheDefaults) {
   EXPECT_EQ(c.nts_ke.deadline, 5s);
   EXPECT_EQ(c.nts_ke.max_connections, 4096u);
   EXPECT_EQ(c.nts_ke.max_connections_per_address, 64u);
+  EXPECT_EQ(c.nts_ke.ipv4_prefix, 32u);
+  EXPECT_EQ(c.nts_ke.ipv6_prefix, 56u);
+  EXPECT_EQ(c.nts_ke.rate, 0u);
+  EXPECT_EQ(c.nts_ke.rate_per_address, 20u);
+  EXPECT_EQ(c.nts_ke.burst_per_address, 1000u);
+  EXPECT_EQ(c.nts_ke.busy_after, 250ms);
   EXPECT_EQ(c.keys.rotation, 24h);
   EXPECT_EQ(c.keys.keep, 7u);
   EXPECT_TRUE(c.access.allow.empty());
@@ -459,6 +465,13 @@ port = 1123
 deadline = "250ms"
 max_connections = 100
 max_connections_per_address = 5
+ipv4_prefix = 24
+ipv6_prefix = 64
+rate = 300
+burst = 400
+rate_per_address = 3
+burst_per_address = 4
+busy_after = "0s"
 [keys]
 file = ""
 rotation = "7d"
@@ -590,6 +603,13 @@ TEST(Settings, EverySettingIsRead) {
   EXPECT_EQ(c.nts_ke.deadline, 250ms);
   EXPECT_EQ(c.nts_ke.max_connections, 100u);
   EXPECT_EQ(c.nts_ke.max_connections_per_address, 5u);
+  EXPECT_EQ(c.nts_ke.ipv4_prefix, 24u);
+  EXPECT_EQ(c.nts_ke.ipv6_prefix, 64u);
+  EXPECT_EQ(c.nts_ke.rate, 300u);
+  EXPECT_EQ(c.nts_ke.burst, 400u);
+  EXPECT_EQ(c.nts_ke.rate_per_address, 3u);
+  EXPECT_EQ(c.nts_ke.burst_per_address, 4u);
+  EXPECT_EQ(c.nts_ke.busy_after, 0s);
   EXPECT_EQ(c.keys.file, "");
   EXPECT_EQ(c.keys.rotation, 24h * 7);
   EXPECT_EQ(c.keys.keep, 9u);

@@ -93,13 +93,12 @@ def slow_loris(port, sources):
 
 
 @contextlib.contextmanager
-def slow_clients(d, sources, open_at_least):
-    """With so many of them connected, and for so long that they give way."""
+def slow_clients(d, sources):
+    """With all places taken by them: the first has given way."""
     process = multiprocessing.Process(target=slow_loris, args=(d.ke_port, sources), daemon=True)
     process.start()
     try:
-        daemons.wait_for(lambda: d.metric("timeball_nts_ke_connections_open") >= open_at_least, 30, "the slow clients")
-        time.sleep(1.2)
+        daemons.wait_for(lambda: ended(d, "evicted") > 0, 60, "the slow clients to fill it")
         yield
         assert process.is_alive()
     finally:
@@ -115,18 +114,18 @@ def test_slow_loris_clients_do_not_stop_an_honest_one(start, spread):
     sources = [f"127.{100 + i // 60_000}.{i // 250 % 240}.{1 + i % 250}" for i in range(count)]
     if not spread:
         sources = ["127.100.0.1"] * count
-    settings = {"nts_ke.max_connections": places, "nts_ke.max_connections_per_address": 64,
+    settings = {"nts_ke.deadline": "20s",  # so that slow machines have so many at a time, too
+                "nts_ke.max_connections": places, "nts_ke.max_connections_per_address": 64,
                 "nts_ke.rate_per_address": 20, "nts_ke.threads": 2}
     full = places if spread else 64
-    with start(settings) as d, d.ntp() as s, slow_clients(d, sources, 0.95 * full):
+    with start(settings) as d, d.ntp() as s, slow_clients(d, sources):
         for i in range(8):
             begun = time.monotonic()
-            d.associate(source=(f"127.0.1.{i + 1}", 0), timeout=5.0)
+            d.associate(source=(f"127.0.1.{i + 1}", 0), timeout=10.0)
             print(f"an honest client took {1000 * (time.monotonic() - begun):.0f} ms")
             s.plain()
             time.sleep(0.4)
         assert 0.5 * full <= d.metric("timeball_nts_ke_connections_open") <= full + 8
-        assert ended(d, "evicted") > 0
 
 
 def test_slow_loris_client_is_ended_by_the_deadline(start):

@@ -38,6 +38,15 @@ def is_reset(connection, timeout=3.0):
         return False
 
 
+def is_refused(d, source=None):
+    """Whether a new connection is reset, which may be before connect() returns."""
+    try:
+        with connect(d, source) as c:
+            return is_reset(c)
+    except ConnectionResetError:
+        return True
+
+
 def raise_descriptors(wanted):
     """How many this process may have open now."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -84,13 +93,12 @@ def slow_loris(port, sources):
 
 
 @contextlib.contextmanager
-def slow_clients(d, sources, open_at_least):
-    """With so many of them connected, and for so long that they give way."""
+def slow_clients(d, sources):
+    """With all places taken by them: the first has given way."""
     process = multiprocessing.Process(target=slow_loris, args=(d.ke_port, sources), daemon=True)
     process.start()
     try:
-        daemons.wait_for(lambda: d.metric("timeball_nts_ke_connections_open") >= open_at_least, 30, "the slow clients")
-        time.sleep(1.2)
+        daemons.wait_for(lambda: ended(d, "evicted") > 0, 60, "the slow clients to fill it")
         yield
         assert process.is_alive()
     finally:
@@ -106,18 +114,18 @@ def test_slow_loris_clients_do_not_stop_an_honest_one(start, spread):
     sources = [f"127.{100 + i // 60_000}.{i // 250 % 240}.{1 + i % 250}" for i in range(count)]
     if not spread:
         sources = ["127.100.0.1"] * count
-    settings = {"nts_ke.max_connections": places, "nts_ke.max_connections_per_address": 64,
+    settings = {"nts_ke.deadline": "20s",  # so that slow machines have so many at a time, too
+                "nts_ke.max_connections": places, "nts_ke.max_connections_per_address": 64,
                 "nts_ke.rate_per_address": 20, "nts_ke.threads": 2}
     full = places if spread else 64
-    with start(settings) as d, d.ntp() as s, slow_clients(d, sources, 0.95 * full):
+    with start(settings) as d, d.ntp() as s, slow_clients(d, sources):
         for i in range(8):
             begun = time.monotonic()
-            d.associate(source=(f"127.0.1.{i + 1}", 0), timeout=5.0)
+            d.associate(source=(f"127.0.1.{i + 1}", 0), timeout=10.0)
             print(f"an honest client took {1000 * (time.monotonic() - begun):.0f} ms")
             s.plain()
             time.sleep(0.4)
         assert 0.5 * full <= d.metric("timeball_nts_ke_connections_open") <= full + 8
-        assert ended(d, "evicted") > 0
 
 
 def test_slow_loris_client_is_ended_by_the_deadline(start):
@@ -141,8 +149,7 @@ def test_rate_of_an_address(start):
                 "nts_ke.threads": 1}) as d:
         for _ in range(3):
             d.associate(source=(STRANGER, 0))
-        with connect(d, STRANGER) as c:
-            assert is_reset(c)
+        assert is_refused(d, STRANGER)
         assert ended(d, "refused_address_rate") == 1
         d.associate()
         d.associate(address=daemons.HOST6)
@@ -161,8 +168,7 @@ def test_rate_in_all(start):
     with start({"nts_ke.rate": 1, "nts_ke.burst": 3}) as d:
         for i in range(3):
             d.associate(source=(f"127.0.0.{10 + i}", 0))
-        with connect(d, STRANGER) as c:
-            assert is_reset(c)
+        assert is_refused(d, STRANGER)
         assert ended(d, "refused_rate") == 1
         assert "refused_rate" in d.log()
 
@@ -244,11 +250,12 @@ def test_few_descriptors_are_kept_for_the_operator(start):
     with start({"nts_ke.threads": 1, "ntp.shards": 1, "nts_ke.deadline": "60s"}, descriptors=100) as d:
         assert "nts_ke.max_connections = 4096: there are descriptors for" in d.log()
         with contextlib.ExitStack() as stack:
-            idle = [stack.enter_context(connect(d)) for _ in range(150)]
-            daemons.wait_for(lambda: ended(d, "refused_total") > 0, what="refusals")
-            open_now = d.metric("timeball_nts_ke_connections_open")
-            assert 10 < open_now < 100
-            daemons.wait_for(lambda: ended(d, "refused_total") == len(idle) - open_now, what="refusals")
+            for _ in range(150):
+                with contextlib.suppress(ConnectionResetError):
+                    stack.enter_context(connect(d))
+            daemons.wait_for(lambda: ended(d, "refused_total") + d.metric("timeball_nts_ke_connections_open") == 150,
+                             what="refusals")
+            assert 10 < d.metric("timeball_nts_ke_connections_open") < 100
             assert ended(d, "accept_error") == 0
             d.command("keys", "rotate")
             with d.ntp() as s:

@@ -33,9 +33,10 @@ struct NtpConfig {
 struct NtsKeConfig {
   bool enabled = true;
   std::vector<net::Endpoint> listen;
-  std::string certificate;  // PEM chain, leaf first
-  std::string private_key;  // PEM
-  unsigned threads = 0;     // 0: one per usable CPU
+  // PEM files, as many of one as of the other: chains, leaf first; their keys.
+  std::vector<std::string> certificates;
+  std::vector<std::string> private_keys;
+  unsigned threads = 0;  // 0: one per usable CPU
   unsigned nice = 0;
   std::vector<crypto::AeadId> aeads;
   bool gcm_siv_without_record_1024 = false;

@@ -62,6 +62,14 @@ nts::KePolicy ke_policy(const Config& config) {
   return policy;
 }
 
+std::vector<CertificateFiles> certificate_files(const Config& config) {
+  std::vector<CertificateFiles> files;
+  for (std::size_t i = 0; i < config.nts_ke.certificates.size(); ++i) {
+    files.push_back({config.nts_ke.certificates[i], config.nts_ke.private_keys.at(i)});
+  }
+  return files;
+}
+
 RateLimits rate_limits(const RateLimitConfig& config) {
   RateLimits limits;
   limits.enabled = config.enabled;
@@ -171,8 +179,7 @@ struct Daemon::Impl {
   }
 
   void make_ke_service() {
-    certificates =
-        or_throw(CertificateStore::open(config.nts_ke.certificate, config.nts_ke.private_key));
+    certificates = or_throw(CertificateStore::open(certificate_files(config)));
     ke_service =
         std::make_unique<KeService>(config.nts_ke, ke_policy(config), certificates->contexts(),
                                     key_store->keys(), config.crypto.implementation);
@@ -228,7 +235,7 @@ struct Daemon::Impl {
     sources.clock = [this] { return ClockSample{clock.state().load(), read_kernel_time()}; };
     if (clock.rack) sources.rack = [this] { return clock.rack->status(); };
     if (!ke_service) return sources;
-    sources.certificate = [this] { return certificates->status(); };
+    sources.certificates = [this] { return certificates->status(); };
     sources.nts_ke = [this] { return ke_sample(*ke_service); };
     return sources;
   }
@@ -283,26 +290,24 @@ struct Daemon::Impl {
 
   // Whether the new configuration is in force, as far as it can be without a restart.
   bool apply(const Config& fresh) {
-    CertificateStore::Context fresh_tls;
+    std::optional<CertificateStore::Loaded> fresh_certificates;
     if (certificates && fresh.nts_ke.enabled) {
-      auto made = CertificateStore::read(fresh.nts_ke.certificate, fresh.nts_ke.private_key, utc());
-      if (!made) {
-        spdlog::error("{}", made.error().message);
+      auto read = certificates->read(certificate_files(fresh), utc());
+      if (!read) {
+        spdlog::error("{}", read.error().message);
         return false;
       }
-      fresh_tls = std::move(*made);
+      fresh_certificates = std::move(*read);
     }
     for (const SettingChange& change : changes(config, fresh)) {
       spdlog::info("reload: {} from {} to {}{}", change.path, change.from, change.to,
                    change.reloadable ? "" : ": takes a restart");
     }
-    if (fresh_tls) {
-      certificates->take(std::move(fresh_tls), fresh.nts_ke.certificate, fresh.nts_ke.private_key);
-    }
+    if (fresh_certificates) certificates->take(std::move(*fresh_certificates));
     access.publish(std::make_shared<const AccessPolicy>(fresh.access.allow, fresh.access.deny));
     spdlog::set_level(spdlog::level::from_str(fresh.log.level));
-    config.nts_ke.certificate = fresh.nts_ke.certificate;
-    config.nts_ke.private_key = fresh.nts_ke.private_key;
+    config.nts_ke.certificates = fresh.nts_ke.certificates;
+    config.nts_ke.private_keys = fresh.nts_ke.private_keys;
     config.access = fresh.access;
     config.log.level = fresh.log.level;
     spdlog::info("reloaded {}", config_path);

@@ -75,19 +75,41 @@ void check_aeads(Draft& draft) {
   }
 }
 
+bool names_no_file(const std::vector<std::string>& paths) {
+  return paths.empty() || std::ranges::count(paths, std::string()) != 0;
+}
+
+void check_certificates(Draft& draft) {
+  const auto& certificates = draft.loaded.config.nts_ke.certificates;
+  const auto& keys = draft.loaded.config.nts_ke.private_keys;
+  if (names_no_file(certificates)) {
+    draft.error("nts_ke.certificate",
+                "no file; name the certificate chain, or set nts_ke.enabled to false");
+  }
+  if (names_no_file(keys)) {
+    draft.error("nts_ke.private_key",
+                "no file; name the certificate's key, or set nts_ke.enabled to false");
+  }
+  for (auto it = certificates.begin(); it != certificates.end(); ++it) {
+    if (std::find(certificates.begin(), it, *it) != it) {
+      draft.error("nts_ke.certificate",
+                  quote_toml(*it) + " stands twice; remove one, and its private key");
+    }
+  }
+  const bool refused = draft.refused("nts_ke.certificate") || draft.refused("nts_ke.private_key");
+  if (refused || keys.empty() || keys.size() == certificates.size()) return;
+  draft.error("nts_ke.private_key",
+              "there are " + std::to_string(certificates.size()) + " certificates and " +
+                  std::to_string(keys.size()) +
+                  " private keys; name each certificate's key, in the same order");
+}
+
 void check_nts_ke(Draft& draft) {
   const NtsKeConfig& nts_ke = draft.loaded.config.nts_ke;
   if (!nts_ke.enabled) return;
   check_nts_ke_listeners(draft);
   check_aeads(draft);
-  if (nts_ke.certificate.empty()) {
-    draft.error("nts_ke.certificate",
-                "no file; name the certificate chain, or set nts_ke.enabled to false");
-  }
-  if (nts_ke.private_key.empty()) {
-    draft.error("nts_ke.private_key",
-                "no file; name the certificate's key, or set nts_ke.enabled to false");
-  }
+  check_certificates(draft);
   if (nts_ke.max_connections_per_address > nts_ke.max_connections) {
     draft.warning("nts_ke.max_connections_per_address",
                   "one address may take every connection; write less than max_connections (" +

@@ -246,6 +246,27 @@ struct List {
   }
 };
 
+// A list that most often holds one: then the element alone will do, and its empty text for none.
+template <class T, class Element>
+struct OneOrMore {
+  List<T, Element> list;
+
+  std::string type() const { return list.element.type() + ", or a list"; }
+  std::string range() const { return list.range(); }
+  std::optional<std::vector<T>> read(const TomlValue& value, Problems& problems) const {
+    if (as<TomlArray>(value) != nullptr) return list.read(value, problems);
+    const auto* text = as<std::string>(value);
+    if (text != nullptr && text->empty()) return std::vector<T>{};
+    const auto one = list.element.read(value, problems);
+    if (!one) return std::nullopt;
+    return std::vector{*one};
+  }
+  std::string write(const std::vector<T>& values) const {
+    if (values.empty()) return "\"\"";
+    return values.size() == 1 ? list.element.write(values.front()) : list.write(values);
+  }
+};
+
 // Where an antenna stands.
 struct PositionText {
   std::string type() const { return "position"; }
@@ -284,6 +305,7 @@ constexpr Address<net::IpPrefix> kPrefix{"prefix", "\"192.0.2.0/24\" or \"2001:d
 using Endpoints = List<net::Endpoint, Address<net::Endpoint>>;
 using Prefixes = List<net::IpPrefix, Address<net::IpPrefix>>;
 using Aeads = List<crypto::AeadId, Aead>;
+using Paths = OneOrMore<std::string, Path>;
 
 // ---- Rows.
 
@@ -373,12 +395,15 @@ void add_nts_ke_identity(std::vector<Setting>& rows) {
   rows.push_back(row(kAt, &NtsKeConfig::listen, Endpoints{kEndpoint},
                      {"nts_ke.listen", R"(["0.0.0.0:4460", "[::]:4460"])", "", kRestart,
                       "TCP addresses on which NTS-KE is answered"}));
-  rows.push_back(row(kAt, &NtsKeConfig::certificate, Path{},
+  rows.push_back(row(kAt, &NtsKeConfig::certificates, Paths{},
                      {"nts_ke.certificate", R"("/etc/timeball/chain.pem")", "", kReload,
-                      "certificate chain in PEM, the server's own certificate first"}));
-  rows.push_back(row(kAt, &NtsKeConfig::private_key, Path{},
+                      "certificate chain in PEM, the server's own certificate first; of several, "
+                      "clients get the one for the name that they ask for and the signatures that "
+                      "they know, and for other names the first"}));
+  rows.push_back(row(kAt, &NtsKeConfig::private_keys, Paths{},
                      {"nts_ke.private_key", R"("/etc/timeball/key.pem")", "", kReload,
-                      "the certificate's private key in PEM, not encrypted, mode 0600"}));
+                      "the certificate's private key in PEM, not encrypted, mode 0600; of several, "
+                      "each in the place of its certificate"}));
   rows.push_back(row(
       kAt, &NtsKeConfig::threads, Integer<unsigned>{0, 1024},
       {"nts_ke.threads", "0", "threads", kRestart, "NTS-KE threads; 0: one for each usable CPU"}));

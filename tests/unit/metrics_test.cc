@@ -101,7 +101,7 @@ MetricSources all_sources(const ShardCounters& shard) {
   MetricSources sources = from_shards({&shard});
   sources.nts_ke = ke_sample;
   sources.keys = [] { return KeysSample{}; };
-  sources.certificate = [] { return CertificateStatus{}; };
+  sources.certificates = [] { return CertificatesStatus{{{}}, 0, 0}; };
   sources.clock = [] { return ClockSample{}; };
   sources.rack = rack_status;
   return sources;
@@ -294,14 +294,20 @@ TEST(Metrics, KeyTimesCountFromNow) {
   EXPECT_EQ(value_of(text, "timeball_keys_write_failures_total"), "3");
 }
 
-TEST(Metrics, TheCertificateTellsItsExpiryAndItsRenewals) {
+TEST(Metrics, EachCertificateTellsItsExpiryAndAllTheirRenewals) {
   MetricSources sources;
-  sources.certificate = [] { return CertificateStatus{1'900'000'001, 2, 3, true}; };
+  sources.certificates = [] {
+    return CertificatesStatus{
+        {{"/a.pem", 1'900'000'001, true}, {"/b.pem", 1'900'000'002, false}}, 2, 3};
+  };
   const std::string text = scrape(std::move(sources));
-  EXPECT_EQ(value_of(text, "timeball_certificate_not_after_timestamp_seconds"), "1900000001");
+  const std::string ends = "timeball_certificate_not_after_timestamp_seconds";
+  EXPECT_EQ(value_of(text, ends + "{certificate=\"/a.pem\"}"), "1900000001");
+  EXPECT_EQ(value_of(text, ends + "{certificate=\"/b.pem\"}"), "1900000002");
   EXPECT_EQ(value_of(text, "timeball_certificate_reloads_total"), "2");
   EXPECT_EQ(value_of(text, "timeball_certificate_reload_failures_total"), "3");
-  EXPECT_EQ(value_of(text, "timeball_certificate_refused"), "1");
+  EXPECT_EQ(value_of(text, "timeball_certificate_refused{certificate=\"/a.pem\"}"), "1");
+  EXPECT_EQ(value_of(text, "timeball_certificate_refused{certificate=\"/b.pem\"}"), "0");
 }
 
 TEST(Metrics, ClockBoundGrowsWithAge) {

@@ -12,6 +12,7 @@
 #include "common/crypto/aead.h"
 #include "common/net/address.h"
 #include "common/net/udp_batch.h"
+#include "common/nts/ke_negotiation.h"
 
 namespace timeball::server {
 
@@ -40,8 +41,8 @@ struct NtsKeConfig {
   unsigned nice = 0;
   std::vector<crypto::AeadId> aeads;
   bool gcm_siv_without_record_1024 = false;
-  std::string server;      // NTS-KE record 6; empty: not sent
-  std::uint16_t port = 0;  // NTS-KE record 7; 0: sent only when NTP is not on 123
+  std::vector<nts::NtpServer> servers;  // NTS-KE record 6; empty: not sent
+  std::uint16_t port = 0;               // NTS-KE record 7; 0: sent only when NTP is not on 123
   std::chrono::nanoseconds deadline{};
   unsigned max_connections = 0;
   unsigned max_connections_per_address = 0;

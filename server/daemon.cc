@@ -52,7 +52,7 @@ nts::KePolicy ke_policy(const Config& config) {
   nts::KePolicy policy;
   policy.aeads = config.nts_ke.aeads;
   policy.gcm_siv_without_record_1024 = config.nts_ke.gcm_siv_without_record_1024;
-  policy.server = config.nts_ke.server;
+  policy.servers = config.nts_ke.servers;
   policy.port = config.nts_ke.port;
   // Clients that are told nothing go to port 123 (RFC 8915, section 4.1.8).
   if (policy.port == 0 && !config.ntp.listen.empty()) {

@@ -104,12 +104,22 @@ void check_certificates(Draft& draft) {
                   " private keys; name each certificate's key, in the same order");
 }
 
+void check_ntp_servers(Draft& draft) {
+  const auto& servers = draft.loaded.config.nts_ke.servers;
+  for (auto it = servers.begin(); it != servers.end(); ++it) {
+    const auto same = [&](const nts::NtpServer& other) { return other.name == it->name; };
+    if (std::find_if(servers.begin(), it, same) == it) continue;
+    draft.error("nts_ke.server", it->name + " stands twice; write it once, with a weight");
+  }
+}
+
 void check_nts_ke(Draft& draft) {
   const NtsKeConfig& nts_ke = draft.loaded.config.nts_ke;
   if (!nts_ke.enabled) return;
   check_nts_ke_listeners(draft);
   check_aeads(draft);
   check_certificates(draft);
+  check_ntp_servers(draft);
   if (nts_ke.max_connections_per_address > nts_ke.max_connections) {
     draft.warning("nts_ke.max_connections_per_address",
                   "one address may take every connection; write less than max_connections (" +

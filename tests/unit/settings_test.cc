@@ -215,15 +215,21 @@ const Bad kAddresses[] = {
     {"ServerWithPort",
      "[nts_ke]\nserver = \"ntp1.example.net:123\"\n",
      {"t.toml:2: nts_ke.server: found the text \"ntp1.example.net:123\"; write a DNS name in ASCII "
-      "(ntp1.example.net) or an IP address without a port"}},
+      "(ntp1.example.net) or an IP address without a port, and behind it, where it is not 1, a "
+      "weight up to 1000"}},
     {"ServerNearlyAnAddress",
      "[nts_ke]\nserver = \"192.0.2.300\"\n",
      {"t.toml:2: nts_ke.server: found the text \"192.0.2.300\"; write a DNS name in ASCII "
-      "(ntp1.example.net) or an IP address without a port"}},
+      "(ntp1.example.net) or an IP address without a port, and behind it, where it is not 1, a "
+      "weight up to 1000"}},
     {"ServerNotInAscii",
      "[nts_ke]\nserver = \"zeit.österreich.example\"\n",
      {"t.toml:2: nts_ke.server: found the text \"zeit.österreich.example\"; write a DNS name in "
-      "ASCII (ntp1.example.net) or an IP address without a port"}},
+      "ASCII (ntp1.example.net) or an IP address without a port, and behind it, where it is not 1, "
+      "a weight up to 1000"}},
+    {"ServerTwice",
+     "[nts_ke]\nserver = [\"a.example 2\", \"b.example\", \"a.example\"]\n",
+     {"t.toml:2: nts_ke.server: a.example stands twice; write it once, with a weight"}},
 };
 INSTANTIATE_TEST_SUITE_P(Addresses, BadConfig, testing::ValuesIn(kAddresses), name_of);
 
@@ -568,7 +574,7 @@ TEST(Settings, EverySettingIsRead) {
   EXPECT_EQ(c.nts_ke.aeads,
             (std::vector{crypto::AeadId::kAesSivCmac384, crypto::AeadId::kAesSivCmac256}));
   EXPECT_TRUE(c.nts_ke.gcm_siv_without_record_1024);
-  EXPECT_EQ(c.nts_ke.server, "ntp1.example.net");
+  EXPECT_EQ(c.nts_ke.servers, (std::vector<nts::NtpServer>{{"ntp1.example.net", 1}}));
   EXPECT_EQ(c.nts_ke.port, 1123);
   EXPECT_EQ(c.nts_ke.deadline, 250ms);
   EXPECT_EQ(c.nts_ke.max_connections, 100u);
@@ -640,7 +646,21 @@ TEST(Settings, ManualHasARowForEachKeyThatIsPrinted) {
 TEST(Settings, ServerMayBeNameOrAddress) {
   for (const std::string host :
        {"localhost", "a.example", "192.0.2.1", "2001:db8::1", "x1-2.3com"}) {
-    EXPECT_EQ(parsed("[nts_ke]\nserver = \"" + host + "\"\n").nts_ke.server, host);
+    const auto servers = parsed("[nts_ke]\nserver = \"" + host + "\"\n").nts_ke.servers;
+    EXPECT_EQ(servers, (std::vector<nts::NtpServer>{{host, 1}}));
+  }
+}
+
+TEST(Settings, SeveralServersMayHaveWeights) {
+  const Config c = parsed("[nts_ke]\nserver = [\"a.example\", \"192.0.2.1 3\", \"b.example 1\"]\n");
+  EXPECT_EQ(c.nts_ke.servers,
+            (std::vector<nts::NtpServer>{{"a.example", 1}, {"192.0.2.1", 3}, {"b.example", 1}}));
+  EXPECT_NE(print_config(c).find("\nserver = [\"a.example\", \"192.0.2.1 3\", \"b.example\"]\n"),
+            std::string::npos);
+  EXPECT_TRUE(parsed("[nts_ke]\nserver = \"\"\n").nts_ke.servers.empty());
+  for (const std::string wrong : {"a 0", "a 1001", "a x", "a 1 ", "a ", " 1", "a 2 3", "a -1"}) {
+    const auto loaded = parse_config("[nts_ke]\nserver = [\"" + wrong + "\"]\n", "t.toml");
+    EXPECT_EQ(loaded.errors.size(), 1U) << wrong;
   }
 }
 

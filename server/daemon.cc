@@ -148,6 +148,7 @@ struct Daemon::Impl {
   }
 
   void make_shards() {
+    if (config.ntp.listen.empty()) return;
     const Publications publications{clock.state(), key_store->keys(), access};
     ShardOptions options{
         config.ntp.listen,
@@ -208,15 +209,23 @@ struct Daemon::Impl {
         return told(done);
       };
     };
+    // What writes the key file.
+    const auto writing = [this](auto act) {
+      return [this, act]() -> Result<void> {
+        if (!follows_key_file()) return act(read_monotonic_time(), read_kernel_time());
+        return fail(
+            "this process serves no NTS-KE and only follows the key file: ask the one that does");
+      };
+    };
     AdminCommands commands;
     commands["keys show"] = {false, [this] { return keys_shown(*key_store, config.keys.file); }};
     commands["keys verify"] = {
         false, doing([this] { return key_store->verify(); }, "the key file holds the keys in use")};
     commands["keys rotate"] = {
-        true, doing([this] { return key_store->rotate(read_monotonic_time(), read_kernel_time()); },
+        true, doing(writing([this](auto at, auto wall) { return key_store->rotate(at, wall); }),
                     "rotated: the next key has become the current one")};
     commands["keys rekey"] = {
-        true, doing([this] { return key_store->rekey(read_monotonic_time(), read_kernel_time()); },
+        true, doing(writing([this](auto at, auto wall) { return key_store->rekey(at, wall); }),
                     "replaced: every cookie there is has become worthless")};
     commands["reload"] = {true, doing([this] { return reload(); }, "reloaded")};
     commands["readmit"] = {true, doing([this] { return readmit(); }, "GNSS is taken back")};
@@ -322,13 +331,18 @@ struct Daemon::Impl {
   }
 
   void announce() {
-    spdlog::info("timeballd {} serves NTP on {} ({} shards)", TIMEBALL_VERSION,
-                 list(config.ntp.listen), shards.size());
+    if (shards.empty()) {
+      spdlog::info("timeballd {} serves no NTP", TIMEBALL_VERSION);
+    } else {
+      spdlog::info("timeballd {} serves NTP on {} ({} shards)", TIMEBALL_VERSION,
+                   list(config.ntp.listen), shards.size());
+    }
     if (ke_service) spdlog::info("NTS-KE on {}", list(config.nts_ke.listen));
     spdlog::info("AEAD by {}", crypto::choose(config.crypto.implementation).name);
     if (admin) spdlog::info("metrics on http://{}/metrics", admin->local().to_string());
     if (clock.rack) return spdlog::info("time: from {} reference clocks", config.refclocks.size());
     const ClockState now = clock.state().load();
+    if (shards.empty()) return;
     if (!now.synchronised()) {
       spdlog::warn(
           "the kernel's clock is not synchronised: serving leap indicator 3 until it is; "
@@ -340,11 +354,22 @@ struct Daemon::Impl {
     }
   }
 
+  // Of the processes that share a key file, the one that serves NTS-KE rotates.
+  bool follows_key_file() const { return !config.nts_ke.enabled && !config.keys.file.empty(); }
+
+  void tend_keys() {
+    if (!follows_key_file()) return key_store->tick(read_monotonic_time(), read_kernel_time());
+    const Result<void> read = key_store->reload(read_monotonic_time(), read_kernel_time());
+    const std::string trouble = read ? std::string() : read.error().message;
+    if (std::exchange(key_file_trouble, trouble) == trouble || read) return;
+    spdlog::error("{} The master keys in use stay.", trouble);
+  }
+
   void tick() {
     timer.expires_after(kTick);
     timer.async_wait([this](const boost::system::error_code& error) {
       if (error) return;
-      key_store->tick(read_monotonic_time(), read_kernel_time());
+      tend_keys();
       if (certificates) certificates->tick(read_monotonic_time(), utc());
       tick();
     });
@@ -353,6 +378,7 @@ struct Daemon::Impl {
   Config config;
   std::string config_path;
   std::unique_ptr<MasterKeyStore> key_store;
+  std::string key_file_trouble;  // said already
   ReferenceClock clock;
   Published<AccessPolicy> access;
   std::unique_ptr<CertificateStore> certificates;

@@ -28,14 +28,16 @@ bool clash(const Endpoint& a, const Endpoint& b) {
 
 void check_ntp(Draft& draft) {
   const NtpConfig& ntp = draft.loaded.config.ntp;
-  if (ntp.listen.empty()) {
-    draft.error("ntp.listen", "no address; write at least one, such as \"0.0.0.0:123\"");
+  if (ntp.listen.empty() && !draft.loaded.config.nts_ke.enabled) {
+    draft.error("ntp.listen",
+                "no address, and nts_ke.enabled is false: nothing is served; write at least one "
+                "address, such as \"0.0.0.0:123\"");
   }
   check_repeats("ntp.listen", ntp.listen, draft);
   if (ntp.require_nts && !draft.loaded.config.nts_ke.enabled) {
     draft.warning("ntp.require_nts",
                   "new clients cannot get keys here while nts_ke.enabled is false; "
-                  "make sure that another server that shares the key file gives them");
+                  "make sure that another process that shares the key file gives them");
   }
 }
 
@@ -113,6 +115,34 @@ void check_ntp_servers(Draft& draft) {
   }
 }
 
+// Where clients find NTP when it is not here.
+void check_nts_ke_alone(Draft& draft) {
+  const Config& config = draft.loaded.config;
+  if (!config.ntp.listen.empty()) return;
+  if (config.keys.file.empty()) {
+    draft.error(
+        "keys.file",
+        "empty, and NTP is served elsewhere: nobody could open the cookies given here; name "
+        "the file that the NTP server reads");
+  }
+  for (const bool v4 : {true, false}) {
+    const auto asked = [&](const Endpoint& e) { return e.address.is_v4() == v4; };
+    const auto named = [&](const nts::NtpServer& server) {
+      const auto address = net::IpAddress::parse(server.name);
+      return !address || address->is_v4() == v4;
+    };
+    if (std::ranges::none_of(config.nts_ke.listen, asked) ||
+        std::ranges::any_of(config.nts_ke.servers, named)) {
+      continue;
+    }
+    draft.warning("nts_ke.server", std::string("names no NTP server for ") +
+                                       (v4 ? "IPv4" : "IPv6") +
+                                       " clients, and ntp.listen is empty: they will go to the "
+                                       "address they asked; make sure that another process answers "
+                                       "there, or name a server");
+  }
+}
+
 void check_nts_ke(Draft& draft) {
   const NtsKeConfig& nts_ke = draft.loaded.config.nts_ke;
   if (!nts_ke.enabled) return;
@@ -120,6 +150,7 @@ void check_nts_ke(Draft& draft) {
   check_aeads(draft);
   check_certificates(draft);
   check_ntp_servers(draft);
+  check_nts_ke_alone(draft);
   if (nts_ke.max_connections_per_address > nts_ke.max_connections) {
     draft.warning("nts_ke.max_connections_per_address",
                   "one address may take every connection; write less than max_connections (" +

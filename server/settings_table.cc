@@ -383,7 +383,7 @@ void add_ntp(std::vector<Setting>& rows) {
   constexpr auto kAt = &Config::ntp;
   rows.push_back(row(kAt, &NtpConfig::listen, Endpoints{kEndpoint},
                      {"ntp.listen", R"(["0.0.0.0:123", "[::]:123"])", "", kRestart,
-                      "UDP addresses on which NTP is answered"}));
+                      "UDP addresses on which NTP is answered; none: NTS-KE only"}));
   rows.push_back(
       row(kAt, &NtpConfig::shards, Integer<unsigned>{0, 1024},
           {"ntp.shards", "0", "threads", kRestart, "serving threads; 0: one for each usable CPU"}));
@@ -413,8 +413,9 @@ void add_ntp(std::vector<Setting>& rows) {
 
 void add_nts_ke_identity(std::vector<Setting>& rows) {
   constexpr auto kAt = &Config::nts_ke;
-  rows.push_back(row(kAt, &NtsKeConfig::enabled, Boolean{},
-                     {"nts_ke.enabled", "true", "", kRestart, "offer NTS key establishment"}));
+  rows.push_back(row(
+      kAt, &NtsKeConfig::enabled, Boolean{},
+      {"nts_ke.enabled", "true", "", kRestart, "offer NTS key establishment; false: NTP only"}));
   rows.push_back(row(kAt, &NtsKeConfig::listen, Endpoints{kEndpoint},
                      {"nts_ke.listen", R"(["0.0.0.0:4460", "[::]:4460"])", "", kRestart,
                       "TCP addresses on which NTS-KE is answered"}));

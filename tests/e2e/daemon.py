@@ -275,6 +275,10 @@ class Daemon:
 
     def _ready(self):
         assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.log()}"
+        if not self.settings["ntp.listen"]:  # NTS-KE only
+            with contextlib.suppress(OSError), socket.create_connection((HOST, self.ke_port)):
+                return self.get("/healthz")[0] in (200, 503)
+            return False
         with contextlib.suppress(OSError), nts.NtpSocket(self.ntp_address, self.ntp_port) as s:
             s.socket.connect(s.target)
             s.socket.send(bytes(1))  # refused at once when nobody listens

@@ -234,9 +234,15 @@ const Bad kAddresses[] = {
 INSTANTIATE_TEST_SUITE_P(Addresses, BadConfig, testing::ValuesIn(kAddresses), name_of);
 
 const Bad kCombinations[] = {
-    {"NoNtpListener",
-     "[ntp]\nlisten = []\n",
-     {"t.toml:2: ntp.listen: no address; write at least one, such as \"0.0.0.0:123\""}},
+    {"NothingToServe",
+     "[ntp]\nlisten = []\n[nts_ke]\nenabled = false\n",
+     {"t.toml:2: ntp.listen: no address, and nts_ke.enabled is false: nothing is served; write at "
+      "least one address, such as \"0.0.0.0:123\""}},
+    {"NtsKeAloneWithKeysThatNobodyElseHas",
+     "[ntp]\nlisten = []\n[nts_ke]\nserver = \"a.example\"\n[keys]\nfile = \"\"\n",
+     {"t.toml:6: keys.file: empty, and NTP is served elsewhere: nobody could open the cookies "
+      "given "
+      "here; name the file that the NTP server reads"}},
     {"ListenerTwice",
      "[ntp]\nlisten = [\"0.0.0.0:123\", \"[::]:123\", \"0.0.0.0:123\"]\n",
      {"t.toml:2: ntp.listen: 0.0.0.0:123 stands twice; remove one"}},
@@ -349,11 +355,12 @@ const Bad kCombinations[] = {
      "[nts_ke]\naeads = [30]\n",
      {"t.toml:2: nts_ke.aeads: 15 is missing, which RFC 8915 makes mandatory; add it"}},
     {"AllAtOnceInLineOrder",
-     "[log]\nlevel = 7\n[ntp]\nshards = -1\nlisten = []\nio = true\n[kyes]\n",
+     "[log]\nlevel = 7\n[ntp]\nshards = -1\nlisten = [1]\nio = true\n[kyes]\n",
      {"t.toml:2: log.level: found the number 7; write one of \"trace\", \"debug\", \"info\", "
       "\"warning\", \"error\", \"critical\", \"off\"",
       "t.toml:4: ntp.shards: found the number -1; write a whole number from 0 to 1024",
-      "t.toml:5: ntp.listen: no address; write at least one, such as \"0.0.0.0:123\"",
+      "t.toml:5: ntp.listen: found the number 1; write an address in quotes, such as "
+      "\"192.0.2.1:123\" or \"[2001:db8::1]:123\"",
       "t.toml:6: ntp.io: found true; write one of \"auto\", \"io_uring\", \"mmsg\"",
       "t.toml:7: unknown section \"kyes\"; did you mean [keys]?"}},
 };
@@ -370,6 +377,13 @@ TEST_P(DoubtfulConfig, IsTakenWithAWarning) {
 }
 
 const Bad kDoubtful[] = {
+    {"NtsKeAloneWithoutAServer",
+     "[ntp]\nlisten = []\n[nts_ke]\nlisten = [\"[::]:4460\"]\nserver = \"192.0.2.1\"\n",
+     {"t.toml:5: nts_ke.server: names no NTP server for IPv6 clients, and ntp.listen is empty: "
+      "they "
+      "will go to the address they asked; make sure that another process answers there, or name a "
+      "server"}},
+    {"NtsKeAloneForBoth", "[ntp]\nlisten = []\n[nts_ke]\nserver = [\"192.0.2.1\", \"::1\"]\n", {}},
     {"PublicAdmin",
      "[admin]\nlisten = \"[::]:9123\"\n",
      {"t.toml:2: admin.listen: [::]:9123 is not a loopback address: whoever reaches it reads the "
@@ -389,7 +403,7 @@ const Bad kDoubtful[] = {
     {"NtsRequiredButNotGiven",
      "[ntp]\nrequire_nts = true\n[nts_ke]\nenabled = false\n",
      {"t.toml:2: ntp.require_nts: new clients cannot get keys here while nts_ke.enabled is false; "
-      "make sure that another server that shares the key file gives them"}},
+      "make sure that another process that shares the key file gives them"}},
 };
 INSTANTIATE_TEST_SUITE_P(Warnings, DoubtfulConfig, testing::ValuesIn(kDoubtful), name_of);
 

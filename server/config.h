@@ -20,8 +20,8 @@ namespace timeball::server {
 enum class Steering : std::uint8_t { kFlow, kCpu };
 
 struct NtpConfig {
-  std::vector<net::Endpoint> listen;
-  unsigned shards = 0;  // 0: one per usable CPU
+  std::vector<net::Endpoint> listen;  // none: NTS-KE only
+  unsigned shards = 0;                // 0: one per usable CPU
   net::IoBackend io = net::IoBackend::kAuto;
   Steering steering = Steering::kFlow;
   bool symmetric_active = false;   // also answer mode 1, with mode 2

@@ -84,8 +84,7 @@ std::vector<std::string> names_of(const X509* certificate) {
     names.push_back(text_of(sk_GENERAL_NAME_value(all.get(), i)));
   }
   std::ranges::sort(names);
-  const auto repeats = std::ranges::unique(names);
-  names.erase(repeats.begin(), repeats.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
   std::erase(names, std::string());
   return names;
 }

@@ -51,7 +51,7 @@ std::shared_ptr<const server::TlsContext> lab_context() {
   const auto made =
       server::make_lab_certificates(directory, {}, UtcTime{server::read_kernel_time().ns});
   require(made.has_value());
-  auto context = server::TlsContext::make(made->certificate_chain, made->private_key);
+  auto context = server::TlsContext::read({made->certificate_chain, made->private_key});
   std::filesystem::remove_all(directory);
   return context.value();
 }

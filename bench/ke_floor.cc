@@ -84,7 +84,7 @@ bool advance(Connection& c, bench::KeAnswer& answer) {
 }
 
 void serve(const Options& options) {
-  const auto tls = server::TlsContext::make(options.certificate, options.private_key);
+  const auto tls = server::TlsContext::read({options.certificate, options.private_key});
   if (!tls) throw std::runtime_error(tls.error().message);
   const int listener = listen_on(options.listen);
   const int epoll = epoll_create1(EPOLL_CLOEXEC);

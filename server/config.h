@@ -13,6 +13,7 @@
 #include "common/crypto/aead.h"
 #include "common/net/address.h"
 #include "common/net/udp_batch.h"
+#include "common/nts/ke_negotiation.h"
 
 namespace timeball::server {
 
@@ -20,8 +21,8 @@ namespace timeball::server {
 enum class Steering : std::uint8_t { kFlow, kCpu };
 
 struct NtpConfig {
-  std::vector<net::Endpoint> listen;
-  unsigned shards = 0;  // 0: one per usable CPU
+  std::vector<net::Endpoint> listen;  // none: NTS-KE only
+  unsigned shards = 0;                // 0: one per usable CPU
   net::IoBackend io = net::IoBackend::kAuto;
   Steering steering = Steering::kFlow;
   bool symmetric_active = false;   // also answer mode 1, with mode 2
@@ -34,14 +35,15 @@ struct NtpConfig {
 struct NtsKeConfig {
   bool enabled = true;
   std::vector<net::Endpoint> listen;
-  std::string certificate;  // PEM chain, leaf first
-  std::string private_key;  // PEM
-  unsigned threads = 0;     // 0: one per usable CPU
+  // PEM files, as many of one as of the other: chains, leaf first; their keys.
+  std::vector<std::string> certificates;
+  std::vector<std::string> private_keys;
+  unsigned threads = 0;  // 0: one per usable CPU
   unsigned nice = 0;
   std::vector<crypto::AeadId> aeads;
   bool gcm_siv_without_record_1024 = false;
-  std::string server;      // NTS-KE record 6; empty: not sent
-  std::uint16_t port = 0;  // NTS-KE record 7; 0: sent only when NTP is not on 123
+  std::vector<nts::NtpServer> servers;  // NTS-KE record 6; empty: not sent
+  std::uint16_t port = 0;               // NTS-KE record 7; 0: sent only when NTP is not on 123
   std::chrono::nanoseconds deadline{};
   unsigned max_connections = 0;
   unsigned max_connections_per_address = 0;

@@ -54,7 +54,7 @@ nts::KePolicy ke_policy(const Config& config) {
   nts::KePolicy policy;
   policy.aeads = config.nts_ke.aeads;
   policy.gcm_siv_without_record_1024 = config.nts_ke.gcm_siv_without_record_1024;
-  policy.server = config.nts_ke.server;
+  policy.servers = config.nts_ke.servers;
   policy.port = config.nts_ke.port;
   // Clients that are told nothing go to port 123 (RFC 8915, section 4.1.8).
   if (policy.port == 0 && !config.ntp.listen.empty()) {
@@ -62,6 +62,14 @@ nts::KePolicy ke_policy(const Config& config) {
     if (port != ntp::kPort) policy.port = port;
   }
   return policy;
+}
+
+std::vector<CertificateFiles> certificate_files(const Config& config) {
+  std::vector<CertificateFiles> files;
+  for (std::size_t i = 0; i < config.nts_ke.certificates.size(); ++i) {
+    files.push_back({config.nts_ke.certificates[i], config.nts_ke.private_keys.at(i)});
+  }
+  return files;
 }
 
 RateLimits rate_limits(const RateLimitConfig& config) {
@@ -139,8 +147,10 @@ std::unique_ptr<KeyProvider> make_key_provider(const Config& config) {
   if (config.keys.provider == KeysProvider::kEtcd) {
     return or_throw(EtcdKeyProvider::open(config.keys, config.etcd, &crypto::read_entropy));
   }
+  // Who gives no cookies leaves the file to who does.
+  const bool follows = !config.nts_ke.enabled && !config.keys.file.empty();
   return or_throw(MasterKeyStore::open(config.keys, &crypto::read_entropy, read_monotonic_time(),
-                                       read_kernel_time()));
+                                       read_kernel_time(), follows));
 }
 
 // As many as the system lets us have: what starts us leaves the usual 1,024 for the sake of
@@ -168,6 +178,7 @@ struct Daemon::Impl {
   }
 
   void make_shards() {
+    if (config.ntp.listen.empty()) return;
     const Publications publications{clock.state(), key_provider->keys(), access};
     ShardOptions options{
         config.ntp.listen,
@@ -199,8 +210,7 @@ struct Daemon::Impl {
   }
 
   void make_ke_service() {
-    certificates =
-        or_throw(CertificateStore::open(config.nts_ke.certificate, config.nts_ke.private_key));
+    certificates = or_throw(CertificateStore::open(certificate_files(config)));
     ke_service =
         std::make_unique<KeService>(config.nts_ke, ke_policy(config), certificates->contexts(),
                                     key_provider->keys(), config.crypto.implementation);
@@ -258,7 +268,7 @@ struct Daemon::Impl {
     sources.clock = [this] { return ClockSample{clock.state().load(), read_kernel_time()}; };
     if (clock.rack) sources.rack = [this] { return clock.rack->status(); };
     if (!ke_service) return sources;
-    sources.certificate = [this] { return certificates->status(); };
+    sources.certificates = [this] { return certificates->status(); };
     sources.nts_ke = [this] { return ke_sample(*ke_service); };
     return sources;
   }
@@ -314,26 +324,24 @@ struct Daemon::Impl {
 
   // Whether the new configuration is in force, as far as it can be without a restart.
   bool apply(const Config& fresh) {
-    CertificateStore::Context fresh_tls;
+    std::optional<CertificateStore::Loaded> fresh_certificates;
     if (certificates && fresh.nts_ke.enabled) {
-      auto made = CertificateStore::read(fresh.nts_ke.certificate, fresh.nts_ke.private_key, utc());
-      if (!made) {
-        spdlog::error("{}", made.error().message);
+      auto read = certificates->read(certificate_files(fresh), utc());
+      if (!read) {
+        spdlog::error("{}", read.error().message);
         return false;
       }
-      fresh_tls = std::move(*made);
+      fresh_certificates = std::move(*read);
     }
     for (const SettingChange& change : changes(config, fresh)) {
       spdlog::info("reload: {} from {} to {}{}", change.path, change.from, change.to,
                    change.reloadable ? "" : ": takes a restart");
     }
-    if (fresh_tls) {
-      certificates->take(std::move(fresh_tls), fresh.nts_ke.certificate, fresh.nts_ke.private_key);
-    }
+    if (fresh_certificates) certificates->take(std::move(*fresh_certificates));
     access.publish(std::make_shared<const AccessPolicy>(fresh.access.allow, fresh.access.deny));
     spdlog::set_level(spdlog::level::from_str(fresh.log.level));
-    config.nts_ke.certificate = fresh.nts_ke.certificate;
-    config.nts_ke.private_key = fresh.nts_ke.private_key;
+    config.nts_ke.certificates = fresh.nts_ke.certificates;
+    config.nts_ke.private_keys = fresh.nts_ke.private_keys;
     config.access = fresh.access;
     config.log.level = fresh.log.level;
     spdlog::info("reloaded {}", config_path);
@@ -348,13 +356,18 @@ struct Daemon::Impl {
   }
 
   void announce() {
-    spdlog::info("timeballd {} serves NTP on {} ({} shards)", TIMEBALL_VERSION,
-                 list(config.ntp.listen), shards.size());
+    if (shards.empty()) {
+      spdlog::info("timeballd {} serves no NTP", TIMEBALL_VERSION);
+    } else {
+      spdlog::info("timeballd {} serves NTP on {} ({} shards)", TIMEBALL_VERSION,
+                   list(config.ntp.listen), shards.size());
+    }
     if (ke_service) spdlog::info("NTS-KE on {}", list(config.nts_ke.listen));
     spdlog::info("AEAD by {}", crypto::choose(config.crypto.implementation).name);
     if (admin) spdlog::info("metrics on http://{}/metrics", admin->local().to_string());
     if (clock.rack) return spdlog::info("time: from {} reference clocks", config.refclocks.size());
     const ClockState now = clock.state().load();
+    if (shards.empty()) return;
     if (!now.synchronised()) {
       spdlog::warn(
           "the kernel's clock is not synchronised: serving leap indicator 3 until it is; "
@@ -366,6 +379,7 @@ struct Daemon::Impl {
     }
   }
 
+  // Of the processes that share a key file, the one that serves NTS-KE rotates.
   void tick() {
     timer.expires_after(kTick);
     timer.async_wait([this](const boost::system::error_code& error) {

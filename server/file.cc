@@ -7,11 +7,14 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 
 namespace timeball::server {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::size_t kMaxFile = 1 << 20;
 
 tl::unexpected<Error> fail_errno() {
   return fail(std::strerror(errno));
@@ -69,6 +72,25 @@ Result<void> check_file(int fd, const std::string& path, std::size_t most, Prote
 }
 
 }  // namespace
+
+Result<std::string> read_whole_file(const std::string& path) {
+  const auto why = [&] {
+    return fail("cannot read \"" + path + "\": " + std::strerror(errno) +
+                "; check the name and the rights of the file");
+  };
+  struct Closer {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  const std::unique_ptr<std::FILE, Closer> file(std::fopen(path.c_str(), "re"));
+  if (!file) return why();
+  std::string text(kMaxFile + 1, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), file.get()));
+  if (std::ferror(file.get())) return why();
+  if (text.size() > kMaxFile) {
+    return fail("\"" + path + "\" is longer than 1 MiB; is it the right file?");
+  }
+  return text;
+}
 
 fs::path temporary_name(const fs::path& path) {
   return path.string() + ".tmp";

@@ -35,6 +35,10 @@ class Descriptor {
   int fd_;
 };
 
+// A whole file, up to 1 MiB, which no configuration or certificate reaches. The error names the
+// file and says what to do.
+Result<std::string> read_whole_file(const std::string& path);
+
 // Where replace_file() writes first: beside the file, under a name that only it uses.
 std::filesystem::path temporary_name(const std::filesystem::path& path);
 

@@ -10,6 +10,7 @@
 #include <iterator>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "common/base/cpus.h"
 #include "common/crypto/entropy.h"
@@ -20,8 +21,10 @@ namespace {
 
 // An address in record 6 goes only to clients of its own family (RFC 8915, section 4.1.7).
 nts::KePolicy policy_of_family(nts::KePolicy policy, bool v4) {
-  const auto address = net::IpAddress::parse(policy.server);
-  if (address && address->is_v4() != v4) policy.server.clear();
+  std::erase_if(policy.servers, [&](const nts::NtpServer& server) {
+    const auto address = net::IpAddress::parse(server.name);
+    return address && address->is_v4() != v4;
+  });
   return policy;
 }
 

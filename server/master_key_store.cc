@@ -23,6 +23,8 @@ namespace {
 using std::chrono::nanoseconds;
 
 constexpr std::string_view kHeader = "timeball-master-keys 1\n";
+constexpr const char* kFollows =
+    "this process serves no NTS-KE and only follows the key file: ask the one that does";
 constexpr std::string_view kRotated = "rotated ";
 constexpr std::size_t kIdDigits = 8;
 constexpr std::size_t kKeyDigits = 2 * nts::kMasterKeyLength;
@@ -181,7 +183,8 @@ Result<KeyFile> parse_key_file(std::string_view text) {
 
 Result<std::unique_ptr<MasterKeyStore>> MasterKeyStore::open(const KeysConfig& config,
                                                              EntropySource entropy,
-                                                             MonotonicTime now, KernelTime wall) {
+                                                             MonotonicTime now, KernelTime wall,
+                                                             bool follows) {
   assert(config.rotation.count() > 0 && config.keep <= kMaxKeep);
   std::optional<KeyFile> file;
   if (!config.file.empty()) {
@@ -198,6 +201,7 @@ Result<std::unique_ptr<MasterKeyStore>> MasterKeyStore::open(const KeysConfig& c
   }
   std::unique_ptr<MasterKeyStore> store(
       new MasterKeyStore(config, std::move(entropy), *file, now, wall));
+  store->follows_ = follows;
   if (made) {
     if (auto written = store->write(*file); !written) return fail(written.error().message);
     spdlog::info("new master keys: current {:08x}{}", file->ring.current().id,
@@ -243,7 +247,15 @@ void MasterKeyStore::settle_age(MonotonicTime now, KernelTime wall) {
   publish_status();
 }
 
+void MasterKeyStore::follow(MonotonicTime now, KernelTime wall) {
+  const Result<void> read = reload(now, wall);
+  const std::string trouble = read ? std::string() : read.error().message;
+  if (std::exchange(trouble_, trouble) == trouble || read) return;
+  spdlog::error("{} The master keys in use stay.", trouble);
+}
+
 void MasterKeyStore::tick(MonotonicTime now, KernelTime wall) {
+  if (follows_) return follow(now, wall);
   settle_age(now, wall);
   if (now < current_.next_rotation || now < retry_at_) return;
   if (const Result<void> done = rotate(now, wall); !done) {
@@ -254,6 +266,7 @@ void MasterKeyStore::tick(MonotonicTime now, KernelTime wall) {
 }
 
 Result<void> MasterKeyStore::rotate(MonotonicTime now, KernelTime wall) {
+  if (follows_) return fail(kFollows);
   const Result<nts::MasterKeySecret> fresh = fresh_key(entropy_);
   if (!fresh) return fail(fresh.error().message);
   if (auto done = replace(keys_.current()->rotated(*fresh, config_.keep), now, wall); !done) {
@@ -294,6 +307,7 @@ Result<void> MasterKeyStore::reload(MonotonicTime now, KernelTime wall) {
 }
 
 Result<void> MasterKeyStore::rekey(MonotonicTime now, KernelTime wall) {
+  if (follows_) return fail(kFollows);
   Result<nts::KeyRing> ring = random_ring(entropy_);
   if (!ring) return fail("no master keys could be made: " + ring.error().message);
   if (auto done = replace(*std::move(ring), now, wall); !done) return done;

@@ -64,9 +64,11 @@ class MasterKeyStore : public KeyProvider {
   // damaged, unreadable, not regular, a symbolic link, somebody else's, or open to group or others;
   // a directory that cannot be written; each with what to do. Requires config.rotation > 0,
   // config.keep <= kMaxKeep.
+  // follows: another process keeps the file; this one takes up what it finds there within a second,
+  // and changes nothing.
   static Result<std::unique_ptr<MasterKeyStore>> open(const KeysConfig& config,
                                                       EntropySource entropy, MonotonicTime now,
-                                                      KernelTime wall);
+                                                      KernelTime wall, bool follows = false);
 
   // Rotates when due; about once a second. The file is written first, then the ring is published:
   // when the write fails the running keys stay, the failure is counted and logged, and it is tried
@@ -91,6 +93,7 @@ class MasterKeyStore : public KeyProvider {
   MasterKeyStore(const KeysConfig& config, EntropySource entropy, const KeyFile& file,
                  MonotonicTime now, KernelTime wall);
   Result<KeyFile> read() const;
+  void follow(MonotonicTime now, KernelTime wall);
   void adopt(const KeyFile& file, MonotonicTime now, KernelTime wall);
   void settle_age(MonotonicTime now, KernelTime wall);
   Result<void> replace(nts::KeyRing ring, MonotonicTime now, KernelTime wall);
@@ -99,6 +102,8 @@ class MasterKeyStore : public KeyProvider {
 
   KeysConfig config_;
   EntropySource entropy_;
+  bool follows_ = false;
+  std::string trouble_;  // with the followed file, said already
   Published<nts::KeyRing> keys_;
   std::int64_t rotated_s_ = 0;
   bool age_settled_ = true;  // false while rotated_s_ lies in the kernel clock's future

@@ -72,6 +72,14 @@ void ke_handshakes(const Snapshot& snapshot, Series& series) {
   add_histogram(series, times.kBounds, times.counts, times.sum);
 }
 
+template <auto CertificateStatus::*member>
+void each_certificate(const Snapshot& snapshot, Series& series) {
+  if (!snapshot.certificates) return;
+  for (const CertificateStatus& one : snapshot.certificates->each) {
+    add(series, static_cast<double>(one.*member), {{"certificate", one.file}});
+  }
+}
+
 template <auto value>
 constexpr auto kNtsKe = &one<&Snapshot::nts_ke, value>;
 template <auto value>
@@ -82,7 +90,7 @@ void cluster(const Snapshot& snapshot, Series& series) {
   add(series, static_cast<double>(value(*snapshot.keys->status.cluster)));
 }
 template <auto value>
-constexpr auto kCertificate = &one<&Snapshot::certificate, value>;
+constexpr auto kCertificates = &one<&Snapshot::certificates, value>;
 template <auto value>
 constexpr auto kClock = &one<&Snapshot::clock, value>;
 
@@ -158,16 +166,17 @@ constexpr Metric kMetrics[] = {
      &cluster<[](const ClusterStatus& s) { return s.sequence; }>},
     {"timeball_cluster_failures_total", kCounter, "", "Reads of etcd that brought no answer",
      &cluster<[](const ClusterStatus& s) { return s.failures; }>},
-    {"timeball_certificate_not_after_timestamp_seconds", kGauge, "",
-     "When the certificate in use expires, in seconds since 1970",
-     kCertificate<[](const CertificateStatus& s) { return s.not_after_s; }>},
+    {"timeball_certificate_not_after_timestamp_seconds", kGauge, "certificate",
+     "When the certificate in use from this file expires, in seconds since 1970",
+     &each_certificate<&CertificateStatus::not_after_s>},
+    {"timeball_certificate_refused", kGauge, "certificate",
+     "1 while this certificate's files cannot be used, or the one in use has expired",
+     &each_certificate<&CertificateStatus::refused>},
     {"timeball_certificate_reloads_total", kCounter, "", "Certificates taken up without a restart",
-     kCertificate<[](const CertificateStatus& s) { return s.reloads; }>},
+     kCertificates<[](const CertificatesStatus& s) { return s.reloads; }>},
     {"timeball_certificate_reload_failures_total", kCounter, "",
-     "How often the certificate's files could not be used, and the old one stayed",
-     kCertificate<[](const CertificateStatus& s) { return s.failures; }>},
-    {"timeball_certificate_refused", kGauge, "", "1 while the certificate's files cannot be used",
-     kCertificate<[](const CertificateStatus& s) { return s.refused; }>},
+     "How often a certificate's files could not be used, and the old one stayed",
+     kCertificates<[](const CertificatesStatus& s) { return s.failures; }>},
 
     {"timeball_clock_synchronised", kGauge, "",
      "1 while the time served is synchronised, 0 otherwise",
@@ -225,7 +234,7 @@ class Collector final : public prometheus::Collectable {
     if (sources_.shards) snapshot.shards = sources_.shards();
     if (sources_.nts_ke) snapshot.nts_ke = sources_.nts_ke();
     if (sources_.keys) snapshot.keys = sources_.keys();
-    if (sources_.certificate) snapshot.certificate = sources_.certificate();
+    if (sources_.certificates) snapshot.certificates = sources_.certificates();
     if (sources_.clock) snapshot.clock = sources_.clock();
     if (sources_.rack) snapshot.rack = sources_.rack();
     return snapshot;

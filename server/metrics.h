@@ -45,7 +45,7 @@ struct MetricSources {
   std::function<std::vector<const ShardCounters*>()> shards;
   std::function<KeSample()> nts_ke;
   std::function<KeysSample()> keys;
-  std::function<CertificateStatus()> certificate;
+  std::function<CertificatesStatus()> certificates;
   std::function<ClockSample()> clock;
   std::function<refclock::RackStatus()> rack;
 };

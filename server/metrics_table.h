@@ -23,7 +23,7 @@ struct Snapshot {
   std::vector<const ShardCounters*> shards;
   std::optional<KeSample> nts_ke;
   std::optional<KeysSample> keys;
-  std::optional<CertificateStatus> certificate;
+  std::optional<CertificatesStatus> certificates;
   std::optional<ClockSample> clock;
   std::optional<refclock::RackStatus> rack;
 };

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <numeric>
 
+#include "server/file.h"
 #include "server/settings_check.h"
 #include "server/settings_table.h"
 

@@ -28,14 +28,16 @@ bool clash(const Endpoint& a, const Endpoint& b) {
 
 void check_ntp(Draft& draft) {
   const NtpConfig& ntp = draft.loaded.config.ntp;
-  if (ntp.listen.empty()) {
-    draft.error("ntp.listen", "no address; write at least one, such as \"0.0.0.0:123\"");
+  if (ntp.listen.empty() && !draft.loaded.config.nts_ke.enabled) {
+    draft.error("ntp.listen",
+                "no address, and nts_ke.enabled is false: nothing is served; write at least one "
+                "address, such as \"0.0.0.0:123\"");
   }
   check_repeats("ntp.listen", ntp.listen, draft);
   if (ntp.require_nts && !draft.loaded.config.nts_ke.enabled) {
     draft.warning("ntp.require_nts",
                   "new clients cannot get keys here while nts_ke.enabled is false; "
-                  "make sure that another server that shares the key file gives them");
+                  "make sure that another process that shares the key file gives them");
   }
 }
 
@@ -75,19 +77,80 @@ void check_aeads(Draft& draft) {
   }
 }
 
+bool names_no_file(const std::vector<std::string>& paths) {
+  return paths.empty() || std::ranges::count(paths, std::string()) != 0;
+}
+
+void check_certificates(Draft& draft) {
+  const auto& certificates = draft.loaded.config.nts_ke.certificates;
+  const auto& keys = draft.loaded.config.nts_ke.private_keys;
+  if (names_no_file(certificates)) {
+    draft.error("nts_ke.certificate",
+                "no file; name the certificate chain, or set nts_ke.enabled to false");
+  }
+  if (names_no_file(keys)) {
+    draft.error("nts_ke.private_key",
+                "no file; name the certificate's key, or set nts_ke.enabled to false");
+  }
+  for (auto it = certificates.begin(); it != certificates.end(); ++it) {
+    if (std::find(certificates.begin(), it, *it) != it) {
+      draft.error("nts_ke.certificate",
+                  quote_toml(*it) + " stands twice; remove one, and its private key");
+    }
+  }
+  const bool refused = draft.refused("nts_ke.certificate") || draft.refused("nts_ke.private_key");
+  if (refused || keys.empty() || keys.size() == certificates.size()) return;
+  draft.error("nts_ke.private_key",
+              "there are " + std::to_string(certificates.size()) + " certificates and " +
+                  std::to_string(keys.size()) +
+                  " private keys; name each certificate's key, in the same order");
+}
+
+void check_ntp_servers(Draft& draft) {
+  const auto& servers = draft.loaded.config.nts_ke.servers;
+  for (auto it = servers.begin(); it != servers.end(); ++it) {
+    const auto same = [&](const nts::NtpServer& other) { return other.name == it->name; };
+    if (std::find_if(servers.begin(), it, same) == it) continue;
+    draft.error("nts_ke.server", it->name + " stands twice; write it once, with a weight");
+  }
+}
+
+// Where clients find NTP when it is not here.
+void check_nts_ke_alone(Draft& draft) {
+  const Config& config = draft.loaded.config;
+  if (!config.ntp.listen.empty()) return;
+  if (config.keys.file.empty()) {
+    draft.error(
+        "keys.file",
+        "empty, and NTP is served elsewhere: nobody could open the cookies given here; name "
+        "the file that the NTP server reads");
+  }
+  for (const bool v4 : {true, false}) {
+    const auto asked = [&](const Endpoint& e) { return e.address.is_v4() == v4; };
+    const auto named = [&](const nts::NtpServer& server) {
+      const auto address = net::IpAddress::parse(server.name);
+      return !address || address->is_v4() == v4;
+    };
+    if (std::ranges::none_of(config.nts_ke.listen, asked) ||
+        std::ranges::any_of(config.nts_ke.servers, named)) {
+      continue;
+    }
+    draft.warning("nts_ke.server", std::string("names no NTP server for ") +
+                                       (v4 ? "IPv4" : "IPv6") +
+                                       " clients, and ntp.listen is empty: they will go to the "
+                                       "address they asked; make sure that another process answers "
+                                       "there, or name a server");
+  }
+}
+
 void check_nts_ke(Draft& draft) {
   const NtsKeConfig& nts_ke = draft.loaded.config.nts_ke;
   if (!nts_ke.enabled) return;
   check_nts_ke_listeners(draft);
   check_aeads(draft);
-  if (nts_ke.certificate.empty()) {
-    draft.error("nts_ke.certificate",
-                "no file; name the certificate chain, or set nts_ke.enabled to false");
-  }
-  if (nts_ke.private_key.empty()) {
-    draft.error("nts_ke.private_key",
-                "no file; name the certificate's key, or set nts_ke.enabled to false");
-  }
+  check_certificates(draft);
+  check_ntp_servers(draft);
+  check_nts_ke_alone(draft);
   if (nts_ke.max_connections_per_address > nts_ke.max_connections) {
     draft.warning("nts_ke.max_connections_per_address",
                   "one address may take every connection; write less than max_connections (" +

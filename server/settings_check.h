@@ -6,7 +6,6 @@
 #include <set>
 #include <string>
 
-#include "common/base/error.h"
 #include "server/settings.h"
 
 namespace timeball::server {
@@ -52,10 +51,7 @@ class Draft {
 
 // Pure.
 void check_combinations(Draft& draft);
-// Looks at the certificate, the private key and the directory of the key file, and at the date.
+// Looks at the certificates, their keys and the directory of the key file, and at the date.
 void check_files(Draft& draft);
-
-// A whole file, up to a limit that no configuration or certificate reaches.
-Result<std::string> read_whole_file(const std::string& path);
 
 }  // namespace timeball::server

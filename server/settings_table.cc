@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <iomanip>
 #include <limits>
 #include <locale>
 #include <optional>
 #include <sstream>
+#include <system_error>
 #include <utility>
 
 #include "common/time/duration_text.h"
@@ -142,20 +144,40 @@ bool is_host_name(std::string_view name) {
   }
 }
 
-// What NTS-KE record 6 may hold (RFC 8915, section 4.1.7).
-struct Host {
+// What NTS-KE record 6 may hold (RFC 8915, section 4.1.7), and a weight.
+struct NtpServerText {
   std::string type() const { return "host"; }
-  std::string range() const { return "DNS name, IPv4 or IPv6 address, or empty"; }
-  std::optional<std::string> read(const TomlValue& value, Problems& problems) const {
-    const auto* text = as<std::string>(value);
-    if (text && (text->empty() || is_host_name(*text) || net::IpAddress::parse(*text))) {
-      return *text;
+  std::string range() const {
+    return "DNS name, IPv4 or IPv6 address, and its weight where it is not 1; or empty";
+  }
+  std::optional<nts::NtpServer> read(const TomlValue& value, Problems& problems) const {
+    if (const auto* text = as<std::string>(value)) {
+      const std::size_t space = text->find(' ');
+      nts::NtpServer server{text->substr(0, space)};
+      const bool weighted = space == text->npos || read_weight(text->substr(space), server.weight);
+      if (weighted && (is_host_name(server.name) || net::IpAddress::parse(server.name))) {
+        return server;
+      }
     }
-    expected("a DNS name in ASCII (ntp1.example.net) or an IP address without a port", value,
-             problems);
+    expected(
+        "a DNS name in ASCII (ntp1.example.net) or an IP address without a port, and behind it, "
+        "where it is not 1, a weight up to " +
+            std::to_string(nts::kMaxServerWeight),
+        value, problems);
     return std::nullopt;
   }
-  std::string write(const std::string& host) const { return quote_toml(host); }
+  std::string write(const nts::NtpServer& server) const {
+    return quote_toml(server.weight == 1 ? server.name
+                                         : server.name + ' ' + std::to_string(server.weight));
+  }
+
+ private:
+  static bool read_weight(std::string_view text, unsigned& weight) {
+    text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
+    const auto [end, error] = std::from_chars(text.begin(), text.end(), weight);
+    return error == std::errc() && end == text.end() && weight >= 1 &&
+           weight <= nts::kMaxServerWeight;
+  }
 };
 
 // Anything with T::parse and to_string(): an address or a prefix, as text.
@@ -297,6 +319,27 @@ struct List {
   }
 };
 
+// A list that most often holds one: then the element alone will do, and its empty text for none.
+template <class T, class Element>
+struct OneOrMore {
+  List<T, Element> list;
+
+  std::string type() const { return list.element.type() + ", or a list"; }
+  std::string range() const { return list.range(); }
+  std::optional<std::vector<T>> read(const TomlValue& value, Problems& problems) const {
+    if (as<TomlArray>(value) != nullptr) return list.read(value, problems);
+    const auto* text = as<std::string>(value);
+    if (text != nullptr && text->empty()) return std::vector<T>{};
+    const auto one = list.element.read(value, problems);
+    if (!one) return std::nullopt;
+    return std::vector{*one};
+  }
+  std::string write(const std::vector<T>& values) const {
+    if (values.empty()) return "\"\"";
+    return values.size() == 1 ? list.element.write(values.front()) : list.write(values);
+  }
+};
+
 // Where an antenna stands.
 struct PositionText {
   std::string type() const { return "position"; }
@@ -335,6 +378,8 @@ constexpr Address<net::IpPrefix> kPrefix{"prefix", "\"192.0.2.0/24\" or \"2001:d
 using Endpoints = List<net::Endpoint, Address<net::Endpoint>>;
 using Prefixes = List<net::IpPrefix, Address<net::IpPrefix>>;
 using Aeads = List<crypto::AeadId, Aead>;
+using Paths = OneOrMore<std::string, Path>;
+using NtpServers = OneOrMore<nts::NtpServer, NtpServerText>;
 
 // ---- Rows.
 
@@ -389,7 +434,7 @@ void add_ntp(std::vector<Setting>& rows) {
   constexpr auto kAt = &Config::ntp;
   rows.push_back(row(kAt, &NtpConfig::listen, Endpoints{kEndpoint},
                      {"ntp.listen", R"(["0.0.0.0:123", "[::]:123"])", "", kRestart,
-                      "UDP addresses on which NTP is answered"}));
+                      "UDP addresses on which NTP is answered; none: NTS-KE only"}));
   rows.push_back(
       row(kAt, &NtpConfig::shards, Integer<unsigned>{0, 1024},
           {"ntp.shards", "0", "threads", kRestart, "serving threads; 0: one for each usable CPU"}));
@@ -419,17 +464,21 @@ void add_ntp(std::vector<Setting>& rows) {
 
 void add_nts_ke_identity(std::vector<Setting>& rows) {
   constexpr auto kAt = &Config::nts_ke;
-  rows.push_back(row(kAt, &NtsKeConfig::enabled, Boolean{},
-                     {"nts_ke.enabled", "true", "", kRestart, "offer NTS key establishment"}));
+  rows.push_back(row(
+      kAt, &NtsKeConfig::enabled, Boolean{},
+      {"nts_ke.enabled", "true", "", kRestart, "offer NTS key establishment; false: NTP only"}));
   rows.push_back(row(kAt, &NtsKeConfig::listen, Endpoints{kEndpoint},
                      {"nts_ke.listen", R"(["0.0.0.0:4460", "[::]:4460"])", "", kRestart,
                       "TCP addresses on which NTS-KE is answered"}));
-  rows.push_back(row(kAt, &NtsKeConfig::certificate, Path{},
+  rows.push_back(row(kAt, &NtsKeConfig::certificates, Paths{},
                      {"nts_ke.certificate", R"("/etc/timeball/chain.pem")", "", kReload,
-                      "certificate chain in PEM, the server's own certificate first"}));
-  rows.push_back(row(kAt, &NtsKeConfig::private_key, Path{},
+                      "certificate chain in PEM, the server's own certificate first; of several, "
+                      "clients get the one for the name that they ask for and the signatures that "
+                      "they know, and for other names the first"}));
+  rows.push_back(row(kAt, &NtsKeConfig::private_keys, Paths{},
                      {"nts_ke.private_key", R"("/etc/timeball/key.pem")", "", kReload,
-                      "the certificate's private key in PEM, not encrypted, mode 0600"}));
+                      "the certificate's private key in PEM, not encrypted, mode 0600; of several, "
+                      "each in the place of its certificate"}));
   rows.push_back(row(
       kAt, &NtsKeConfig::threads, Integer<unsigned>{0, 1024},
       {"nts_ke.threads", "0", "threads", kRestart, "NTS-KE threads; 0: one for each usable CPU"}));
@@ -448,9 +497,12 @@ void add_nts_ke_protocol(std::vector<Setting>& rows) {
                      {"nts_ke.gcm_siv_without_record_1024", "false", "", kRestart,
                       "choose AEAD 30 also for clients that do not send record 1024 (chrony 4.4 to "
                       "4.6), with the key exporter context they expect"}));
-  rows.push_back(row(kAt, &NtsKeConfig::server, Host{},
-                     {"nts_ke.server", R"("")", "", kRestart,
-                      "NTP server named to clients (record 6); empty: the host they asked"}));
+  rows.push_back(
+      row(kAt, &NtsKeConfig::servers, NtpServers{},
+          {"nts_ke.server", R"("")", "", kRestart,
+           "NTP server named to clients (record 6); of several, one at random, by weight "
+           "(\"ntp2.example.net 3\" gets thrice the clients), or the one that the client "
+           "wishes for; all must share the master keys; empty: the host they asked"}));
   rows.push_back(row(kAt, &NtsKeConfig::port, Integer<std::uint16_t>{0, 65535},
                      {"nts_ke.port", "0", "UDP port", kRestart,
                       "NTP port named to clients (record 7); 0: named only when it is not 123"}));

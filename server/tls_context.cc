@@ -1,17 +1,15 @@
 #include "server/tls_context.h"
 
-#include <openssl/bio.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 #include <spdlog/fmt/fmt.h>
 
+#include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <ctime>
-#include <utility>
+#include <cctype>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
 
 #include "common/base/bytes.h"
 #include "common/nts/ke_record.h"
@@ -66,59 +64,6 @@ int select_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const 
   return SSL_TLSEXT_ERR_OK;
 }
 
-// A daemon has nobody to ask for a passphrase.
-int no_passphrase(char*, int, int, void*) {
-  return -1;
-}
-
-// Whether this error is in the queue, which it empties.
-bool queued(int library, int reason) {
-  bool found = false;
-  while (const unsigned long error = ERR_get_error()) {
-    found = found || (ERR_GET_LIB(error) == library && ERR_GET_REASON(error) == reason);
-  }
-  return found;
-}
-
-using Bio = OpenSsl<BIO, BIO_free_all>;
-
-Result<Bio> open_pem(const char* what, const std::string& path) {
-  // The error queue has errno too, but in words for programmers.
-  errno = 0;
-  Bio file(BIO_new_file(path.c_str(), "r"));
-  const int error = errno;
-  ERR_clear_error();
-  if (!file) return fail(fmt::format("{} {}: {}", what, path, std::strerror(error)));
-  return file;
-}
-
-Result<void> use_certificate(SSL_CTX* context, const std::string& path) {
-  if (auto readable = open_pem("certificate", path); !readable)
-    return fail(readable.error().message);
-  if (SSL_CTX_use_certificate_chain_file(context, path.c_str()) == 1) return {};
-  const std::string reason =
-      queued(ERR_LIB_PEM, PEM_R_NO_START_LINE) ? "holds no PEM certificate" : "cannot be used";
-  return fail(fmt::format("certificate {} {}. It must be the chain in PEM, the server's own first",
-                          path, reason));
-}
-
-Result<void> use_private_key(SSL_CTX* context, const std::string& path) {
-  auto file = open_pem("private key", path);
-  if (!file) return fail(file.error().message);
-  const OpenSsl<EVP_PKEY, EVP_PKEY_free> key(
-      PEM_read_bio_PrivateKey(file->get(), nullptr, no_passphrase, nullptr));
-  if (!key) {
-    return fail(fmt::format("private key {} {}", path,
-                            queued(ERR_LIB_PEM, PEM_R_BAD_PASSWORD_READ)
-                                ? "has a passphrase. Store it without one, mode 0600"
-                                : "holds no PEM private key that can be read"));
-  }
-  if (SSL_CTX_use_PrivateKey(context, key.get()) != 1 || SSL_CTX_check_private_key(context) != 1) {
-    return fail(fmt::format("private key {} does not belong to the certificate", path));
-  }
-  return {};
-}
-
 bool set_rules(SSL_CTX* context) {
   SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
                                    SSL_OP_CIPHER_SERVER_PREFERENCE);
@@ -133,49 +78,134 @@ bool set_rules(SSL_CTX* context) {
          SSL_CTX_set_num_tickets(context, 0) == 1 && SSL_CTX_set_max_early_data(context, 0) == 1;
 }
 
-std::int64_t not_after(const X509* certificate) {
-  std::tm time{};
-  if (ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &time) != 1) return 0;
-  return ::timegm(&time);
+using Handle = OpenSsl<SSL_CTX, SSL_CTX_free>;
+using Certificates = TlsContext::Certificates;
+
+// Null when OpenSSL cannot have it so.
+Handle make_context(const Certificates& certificates) {
+  Handle context(SSL_CTX_new(TLS_server_method()));
+  if (!context || !set_rules(context.get())) return nullptr;
+  for (const auto& certificate : certificates) {
+    if (!certificate->put_into(context.get())) return nullptr;
+  }
+  return context;
 }
 
-std::string subject_of(const X509* certificate) {
-  const Bio text(BIO_new(BIO_s_mem()));
-  if (!text ||
-      X509_NAME_print_ex(text.get(), X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) < 0) {
-    return {};
+// ---- Several certificates.
+
+// Contexts by what clients may call the server, in lower case; null: the default.
+using Names = std::map<std::string, SSL_CTX*, std::less<>>;
+
+struct OtherContexts {
+  std::vector<Handle> contexts;
+  Names names;
+};
+
+void free_others(void*, void* others, CRYPTO_EX_DATA*, int, long, void*) {
+  delete static_cast<OtherContexts*>(others);
+}
+
+// Where the default context keeps the others: sessions outlive the TlsContext they began with, but
+// not its SSL_CTX.
+int others_index() {
+  static const int kIndex = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, free_others);
+  return kIndex;
+}
+
+// A name from the wire, or else the wildcard over it. Null: the default.
+SSL_CTX* find(const Names& names, std::string_view name) {
+  std::array<char, TLSEXT_MAXLEN_host_name> buffer;
+  if (name.size() > buffer.size()) return nullptr;
+  const auto end = std::ranges::transform(name, buffer.begin(), [](unsigned char c) {
+                     return static_cast<char>(std::tolower(c));
+                   }).out;
+  if (const auto found = names.find(std::string_view(buffer.begin(), end)); found != names.end()) {
+    return found->second;
   }
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(text.get(), &data);
-  return {data, static_cast<std::size_t>(size)};
+  const auto dot = std::find(buffer.begin(), end, '.');
+  if (dot == buffer.begin() || dot == end) return nullptr;
+  *(dot - 1) = '*';
+  const auto found = names.find(std::string_view(dot - 1, end));
+  return found != names.end() ? found->second : nullptr;
+}
+
+// OpenSSL asks before it chooses a certificate. After a HelloRetryRequest it asks again, when the
+// choice has been made: then the context has no others.
+int choose_by_name(SSL* ssl, int*, void*) {
+  const auto* others =
+      static_cast<const OtherContexts*>(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), others_index()));
+  const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+  SSL_CTX* const context = others && name ? find(others->names, name) : nullptr;
+  if (context == nullptr) return SSL_TLSEXT_ERR_NOACK;
+  SSL_set_SSL_CTX(ssl, context);  // without memory: the default goes on
+  return SSL_TLSEXT_ERR_OK;
+}
+
+// The first of each type of key among those that are fit.
+template <class Fit>
+Certificates one_of_each_type(const Certificates& certificates, Fit fit) {
+  Certificates chosen;
+  for (const auto& certificate : certificates) {
+    const bool taken = std::ranges::any_of(
+        chosen, [&](const auto& other) { return other->key_type() == certificate->key_type(); });
+    if (!taken && fit(*certificate)) chosen.push_back(certificate);
+  }
+  return chosen;
+}
+
+// Contexts for the names that the default does not serve; null when OpenSSL cannot have it so.
+std::unique_ptr<OtherContexts> make_others(const Certificates& certificates,
+                                           const Certificates& by_default) {
+  auto others = std::make_unique<OtherContexts>();
+  std::map<Certificates, SSL_CTX*> made{{by_default, nullptr}};
+  for (const auto& certificate : certificates) {
+    for (const std::string& name : certificate->names()) {
+      const Certificates chosen = one_of_each_type(certificates, [&](const TlsCertificate& c) {
+        return std::ranges::binary_search(c.names(), name);
+      });
+      const auto [entry, is_new] = made.emplace(chosen, nullptr);
+      if (is_new) {
+        others->contexts.push_back(make_context(chosen));
+        entry->second = others->contexts.back().get();
+        if (entry->second == nullptr) return nullptr;
+      }
+      others->names.emplace(name, entry->second);
+    }
+  }
+  return others;
+}
+
+// Whether the default context now knows the others. Where there are none, OpenSSL is not told to
+// ask.
+bool add_others(SSL_CTX* context, std::unique_ptr<OtherContexts> others) {
+  if (!others) return false;
+  if (others->contexts.empty()) return true;
+  if (SSL_CTX_set_ex_data(context, others_index(), others.get()) != 1) return false;
+  (void)others.release();
+  return SSL_CTX_set_tlsext_servername_callback(context, choose_by_name) == 1;
 }
 
 }  // namespace
 
-Result<std::shared_ptr<const TlsContext>> TlsContext::make(const std::string& certificate_path,
-                                                           const std::string& private_key_path) {
+Result<std::shared_ptr<const TlsContext>> TlsContext::make(const Certificates& certificates) {
   ERR_clear_error();
-  Handle context(SSL_CTX_new(TLS_server_method()));
-  if (!context || !set_rules(context.get())) {
-    return fail(fmt::format("OpenSSL cannot serve TLS 1.3 here: {}",
-                            ERR_reason_error_string(ERR_peek_last_error())));
-  }
-  auto used = use_certificate(context.get(), certificate_path);
-  if (used) used = use_private_key(context.get(), private_key_path);
+  const auto& first_names = certificates.front()->names();
+  const Certificates by_default = one_of_each_type(certificates, [&](const TlsCertificate& c) {
+    return &c == certificates.front().get() || std::ranges::includes(c.names(), first_names);
+  });
+  Handle context = make_context(by_default);
+  const bool made = context && add_others(context.get(), make_others(certificates, by_default));
+  const char* reason = ERR_reason_error_string(ERR_peek_last_error());
   ERR_clear_error();
-  if (!used) return fail(used.error().message);
-  const X509* leaf = SSL_CTX_get0_certificate(context.get());
-  const std::int64_t not_after_s = not_after(leaf);
-  return std::shared_ptr<const TlsContext>(
-      new TlsContext(std::move(context), not_after_s, subject_of(leaf)));
+  if (made) return std::shared_ptr<const TlsContext>(new TlsContext(std::move(context)));
+  return fail(fmt::format("OpenSSL cannot serve TLS 1.3 here: {}",
+                          reason != nullptr ? reason : "out of memory"));
 }
 
-TlsContext::TlsContext(Handle context, std::int64_t not_after_s, std::string subject)
-    : context_(std::move(context)), not_after_s_(not_after_s), subject_(std::move(subject)) {}
-
-bool TlsContext::same_certificate(const TlsContext& other) const {
-  return X509_cmp(SSL_CTX_get0_certificate(context_.get()),
-                  SSL_CTX_get0_certificate(other.context_.get())) == 0;
+Result<std::shared_ptr<const TlsContext>> TlsContext::read(const CertificateFiles& files) {
+  auto certificate = TlsCertificate::read(files);
+  if (!certificate) return fail(certificate.error().message);
+  return make({std::move(*certificate)});
 }
 
 OpenSsl<SSL, SSL_free> TlsContext::new_session() const {

@@ -1,5 +1,11 @@
-// One certificate chain with its key, and the TLS rules of NTS-KE (RFC 8915, section 3) around
-// them: TLS 1.3 only, ALPN "ntske/1" only, no tickets, no resumption, no early data, no key log.
+// The certificates in use, and the TLS rules of NTS-KE (RFC 8915, section 3) around them: TLS 1.3
+// only, ALPN "ntske/1" only, no tickets, no resumption, no early data, no key log.
+//
+// A client that names the server (RFC 6066, section 3) gets a certificate that has that name, or
+// else one that has the wildcard in its place; of several, the first whose type of key its
+// signature algorithms allow, as OpenSSL prefers them (ECDSA to RSA). A client that names none, or
+// one that nobody has, gets the first certificate, or one with another type of key and all names of
+// the first.
 //
 // A client without TLS 1.3 gets the alert protocol_version; one that does not offer "ntske/1", or
 // no ALPN at all, gets no_application_protocol. Immutable once made; Published<TlsContext> carries
@@ -11,35 +17,32 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
+#include <utility>
+#include <vector>
 
 #include "common/base/error.h"
 #include "common/base/openssl_handle.h"
+#include "server/tls_certificate.h"
 
 namespace timeball::server {
 
 class TlsContext {
  public:
-  // Reads both files (PEM; the chain leaf first). Errors: a file that cannot be read or holds no
-  // PEM, a key with a passphrase, a key that is not the certificate's. Whether the certificate has
-  // expired is the caller's question: this reads no clock.
-  static Result<std::shared_ptr<const TlsContext>> make(const std::string& certificate_path,
-                                                        const std::string& private_key_path);
+  using Certificates = std::vector<std::shared_ptr<const TlsCertificate>>;
+
+  // At least one certificate. The error: OpenSSL cannot have it so, most likely for lack of memory.
+  static Result<std::shared_ptr<const TlsContext>> make(const Certificates& certificates);
+  // Of one certificate, whose files it reads.
+  static Result<std::shared_ptr<const TlsContext>> read(const CertificateFiles& files);
 
   // A server's side of one connection, without its BIOs; null when memory is short.
   OpenSsl<SSL, SSL_free> new_session() const;
 
-  std::int64_t not_after_s() const { return not_after_s_; }  // of the leaf, seconds since 1970
-  const std::string& subject() const { return subject_; }    // of the leaf, RFC 2253
-  bool same_certificate(const TlsContext& other) const;      // the same leaf
-
  private:
   using Handle = OpenSsl<SSL_CTX, SSL_CTX_free>;
-  TlsContext(Handle context, std::int64_t not_after_s, std::string subject);
+  explicit TlsContext(Handle context) : context_(std::move(context)) {}
 
-  Handle context_;
-  std::int64_t not_after_s_;
-  std::string subject_;
+  const Handle context_;  // of the first certificate; owns the others
 };
 
 // Why a handshake failed, for the counters.

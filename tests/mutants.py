@@ -56,8 +56,6 @@ TLS = of(
     (8, "if (session) SSL_set_accept_state(session.get());",
      "if (session) SSL_set_accept_state(session.get()), SSL_set_max_send_fragment(session.get(), 512);",
      "the response in several TLS records"),
-    (10, "SSL_CTX_use_certificate_chain_file(context, path.c_str())",
-     "SSL_CTX_use_certificate_file(context, path.c_str(), SSL_FILETYPE_PEM)", "intermediate not sent"),
     (10, "SSL_CTX_set_alpn_select_cb(context, select_alpn, nullptr);",
      "SSL_CTX_set_alpn_select_cb(context, select_alpn, nullptr);"
      "SSL_CTX_set_tlsext_servername_callback(context, +[](SSL* s, int*, void*) -> int { return "
@@ -102,7 +100,7 @@ KE_SERVICE = of(
      "if (error == SSL_ERROR_ZERO_RETURN) co_return RequestEnd::kGone;", "close_notify too early: no Error"),
     (11, "if (arrival == Arrival::kEnd) co_return RequestEnd::kCutShort;",
      "if (arrival == Arrival::kEnd) co_return RequestEnd::kGone;", "TCP end too early: no Error"),
-    (25, "  if (address && address->is_v4() != v4) policy.server.clear();\n", "",
+    (25, "return address && address->is_v4() != v4;", "return false;",
      "record 6 with an address of the other family"),
     (29, "!export_keys(*agreement, keys)) {\n    decision = nts::KeError::kInternalServerError;",
      "!export_keys(*agreement, keys)) {\n    decision = nts::KeError::kBadRequest;", "the exporter fails: Error 1"),
@@ -196,11 +194,13 @@ KE_NEGOTIATION = of(
     (24, "good = !request.server && is_server_name(as_text(record.body));",
      "if (!is_server_name(as_text(record.body))) return KeError::kInternalServerError;\n"
      "      good = !request.server;", "malformed record 6: Error 2"),
-    ((24, 25), "if (!policy.server.empty()) {", "if (false) {", "record 6 never sent"),
-    (25, "if (!policy.server.empty()) {", "if (true) {", "record 6 always sent"),
-    (25, "    write_record(out, true, RecordType::kServer, {text, policy.server.size()});\n",
-     "    write_record(out, true, RecordType::kServer, {text, policy.server.size()});\n"
-     "    write_record(out, true, RecordType::kServer, {text, policy.server.size()});\n", "record 6 sent twice"),
+    ((24, 25), "if (!policy.servers.empty()) {", "if (false) {", "record 6 never sent"),
+    (25, "  if (policy.port != 0) write_record_u16", "  if (policy.servers.empty()) write_record(out, true, "
+     "RecordType::kServer, {});\n  if (policy.port != 0) write_record_u16", "record 6 always sent"),
+    (25, "    write_record(out, true, RecordType::kServer, {text, server.name.size()});\n",
+     "    write_record(out, true, RecordType::kServer, {text, server.name.size()});\n"
+     "    write_record(out, true, RecordType::kServer, {text, server.name.size()});\n", "record 6 sent twice"),
+    ((24, 25), "agreement->server = find_server(policy, *request->server);", "", "the client's wish is ignored"),
     (26, "write_record_u16(out, true, RecordType::kPort, policy.port)",
      "write_record(out, true, RecordType::kPort, std::array<std::uint8_t, 4>{})", "record 7 of four octets"),
     (27, "good = take_list(request.aeads, record.body);",
@@ -536,7 +536,13 @@ KEY_STORE = of(
     (62, "~Secret() { wipe(bytes_); }", "~Secret() {}", "retired keys stay in memory"),
 )
 
-FAULTS = (TLS + KE_SERVICE + KE_NEGOTIATION + LIMIT + KE_RECORD + SETTINGS + FIELDS + REQUEST + AUTHENTICATOR + COOKIE +
+CERTIFICATE = of(
+    "server/tls_certificate.cc",
+    (10, "for (std::size_t i = 1; i < chain_.size(); ++i) {", "for (std::size_t i = 1; i < 1; ++i) {",
+     "intermediate not sent"),
+)
+
+FAULTS = (TLS + CERTIFICATE + KE_SERVICE + KE_NEGOTIATION + LIMIT + KE_RECORD + SETTINGS + FIELDS + REQUEST + AUTHENTICATOR + COOKIE +
           RESPONDER + PACKET + KEY_STORE)
 
 

@@ -12,7 +12,7 @@ namespace {
 struct KeRequest {
   std::optional<Bytes> protocols;
   std::optional<Bytes> aeads;
-  bool server = false;
+  std::optional<std::string_view> server;
   bool port = false;
   bool record_1024 = false;
 };
@@ -40,7 +40,7 @@ std::optional<KeError> take_record(KeRequest& request, const Record& record) {
       break;
     case RecordType::kServer:
       good = !request.server && is_server_name(as_text(record.body));
-      request.server = true;
+      request.server = as_text(record.body);
       break;
     case RecordType::kPort:
       good = !request.port && record.body.size() == 2;
@@ -75,6 +75,33 @@ tl::expected<KeRequest, KeError> parse_ke_request(Bytes message) {
     if (const auto fault = take_record(request, *record)) return tl::unexpected(*fault);
   }
   return tl::unexpected(KeError::kBadRequest);
+}
+
+// Domain names are the same in either case, and with their last dot or without.
+bool same_name(std::string_view a, std::string_view b) {
+  const auto lower = [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c; };
+  if (a.ends_with('.')) a.remove_suffix(1);
+  if (b.ends_with('.')) b.remove_suffix(1);
+  return std::ranges::equal(a, b, {}, lower, lower);
+}
+
+std::optional<std::size_t> find_server(const KePolicy& policy, std::string_view wish) {
+  const auto found = std::ranges::find_if(
+      policy.servers, [&](const NtpServer& server) { return same_name(server.name, wish); });
+  if (found == policy.servers.end()) return std::nullopt;
+  return found - policy.servers.begin();
+}
+
+// By weight; random: any number, all equally likely. servers: at least one.
+const NtpServer& choose_server(std::span<const NtpServer> servers, std::uint32_t random) {
+  std::uint64_t total = 0;
+  for (const NtpServer& server : servers) total += server.weight;
+  std::uint64_t point = random * total >> 32;  // below total, which is far below 2^32
+  for (const NtpServer& server : servers) {
+    if (point < server.weight) return server;
+    point -= server.weight;
+  }
+  return servers.back();
 }
 
 KeDecision choose_aead(const KeRequest& request, const KePolicy& policy) {
@@ -117,9 +144,11 @@ bool write_agreement(ByteWriter& out, const KeAgreement& agreement, const KePoli
     write_record(out, false, RecordType::kCompliant128GcmSivExporterContext, {});
   }
   write_cookie_records(out, cookies, length);
-  if (!policy.server.empty()) {
-    const auto* text = reinterpret_cast<const std::uint8_t*>(policy.server.data());
-    write_record(out, true, RecordType::kServer, {text, policy.server.size()});
+  if (!policy.servers.empty()) {
+    const NtpServer& server = agreement.server ? policy.servers[*agreement.server]
+                                               : choose_server(policy.servers, random.u32());
+    const auto* text = reinterpret_cast<const std::uint8_t*>(server.name.data());
+    write_record(out, true, RecordType::kServer, {text, server.name.size()});
   }
   if (policy.port != 0) write_record_u16(out, true, RecordType::kPort, policy.port);
   return true;
@@ -139,7 +168,11 @@ KeDecision negotiate(Bytes message, const KePolicy& policy) {
   if (!request->protocols) return KeError::kBadRequest;
   if (!lists(*request->protocols, kProtocolNtpv4)) return KeNoCommonProtocol{};
   if (!request->aeads) return KeError::kBadRequest;
-  return choose_aead(*request, policy);
+  KeDecision decision = choose_aead(*request, policy);
+  if (auto* agreement = std::get_if<KeAgreement>(&decision); agreement && request->server) {
+    agreement->server = find_server(policy, *request->server);
+  }
+  return decision;
 }
 
 std::vector<std::uint8_t> make_response(const KeDecision& decision, const KePolicy& policy,

@@ -24,6 +24,15 @@ inline constexpr std::size_t kCookiesInResponse = 8;       // section 4.1.6: SHO
 inline constexpr std::size_t kMaxKeRequestLength = 16384;  // section 4: at least 1024; ours
 inline constexpr std::size_t kMaxKeResponseLength = 4096;
 
+// An NTP server that can open our cookies.
+struct NtpServer {
+  std::string name;     // what record 6 may hold: a domain name or an address
+  unsigned weight = 1;  // its share of the clients; at least 1
+
+  bool operator==(const NtpServer&) const = default;
+};
+inline constexpr unsigned kMaxServerWeight = 1000;
+
 // What the configuration lets this server negotiate.
 struct KePolicy {
   // In order of preference.
@@ -32,7 +41,9 @@ struct KePolicy {
       crypto::AeadId::kAesSivCmac384};
   // True: choose 30 without record 1024 too, and export with context 15 (chrony 4.4 to 4.6).
   bool gcm_siv_without_record_1024 = false;
-  std::string server;      // record 6 in every agreement, a server name; empty: none
+  // Record 6 in every agreement: the one that the client wishes for, or else one at random, by
+  // weight; empty: none.
+  std::vector<NtpServer> servers;
   std::uint16_t port = 0;  // record 7 in every agreement; 0: none
 };
 
@@ -41,6 +52,7 @@ struct KeAgreement {
   crypto::AeadId aead;
   std::uint16_t exporter_aead;  // goes into the exporter's context
   bool confirm_record_1024 = false;
+  std::optional<std::size_t> server = std::nullopt;  // of policy.servers: the client's wish
 };
 // Well formed, but no protocol in common (empty record 1), or no AEAD (empty record 4).
 struct KeNoCommonProtocol {};
@@ -52,13 +64,14 @@ using KeDecision = std::variant<KeAgreement, KeNoCommonProtocol, KeNoCommonAead,
 // unfinished message is kBadRequest).
 // Of several faults the first in the order of the records decides; what is only seen at the end
 // (a missing record, an end before End of Message) comes last. Records 1, 4, 6 and 7 may stand once
-// each; record 1024 may be repeated. Records 6 and 7 must be well formed, and are otherwise
-// ignored.
+// each; record 1024 may be repeated. Records 6 and 7 must be well formed. Record 6 is honoured
+// when it names one of the policy's servers (section 4.1.7), else ignored, as record 7 is.
 KeDecision negotiate(Bytes message, const KePolicy& policy);
 
 // The whole response: record 1, record 4, 1024 when confirmed, cookies, 6 and 7 when configured,
-// End of Message. keys: what the exporter gave, set when decision is a KeAgreement. An empty ring
-// or a failing library makes it the response to kInternalServerError. Never fails otherwise.
+// End of Message. policy: as for negotiate(). keys: what the exporter gave, set when decision is a
+// KeAgreement. An empty ring or a failing library makes it the response to kInternalServerError.
+// Never fails otherwise.
 std::vector<std::uint8_t> make_response(const KeDecision& decision, const KePolicy& policy,
                                         const AssociationKeys& keys, const KeyRing& ring,
                                         crypto::Engine& engine, crypto::RandomGenerator& random);

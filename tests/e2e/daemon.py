@@ -16,7 +16,7 @@ import time
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 import ntslib as nts
@@ -37,12 +37,12 @@ def _name(text):
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)] if text else [])
 
 
-def _certificate(subject, key, issuer, issuer_key, ca, names=()):
-    now = datetime.datetime.utcnow()
+def _certificate(subject, key, issuer, issuer_key, ca, names=(), days=90):
+    now = datetime.datetime.utcnow() + datetime.timedelta(days=min(days, 0))
     builder = (x509.CertificateBuilder().subject_name(_name(subject)).issuer_name(_name(issuer))
                .public_key(key.public_key()).serial_number(x509.random_serial_number())
                .not_valid_before(now - datetime.timedelta(days=1))
-               .not_valid_after(now + datetime.timedelta(days=90))
+               .not_valid_after(now + datetime.timedelta(days=max(days, 0)))
                .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True))
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(list(names)), critical=False)
@@ -54,17 +54,24 @@ def _pem(*certificates):
 
 
 class LabCertificates:
-    """Root, intermediate and server certificate, so that a missing chain is noticed."""
+    """Root, intermediate and server certificate, so that a missing chain is noticed. days: how long it is still good;
+    negative: how long ago it expired."""
 
-    def __init__(self, directory, addresses=(HOST, HOST6), subject=SERVER_NAME):
+    def __init__(self, directory, names=None, is_rsa=False, days=90, addresses=(HOST, HOST6), subject=None):
+        os.makedirs(directory, exist_ok=True)
         self.ca = os.path.join(directory, "ca.pem")
         self.chain = os.path.join(directory, "chain.pem")
         self.key = os.path.join(directory, "key.pem")
         root_key, middle_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
+        if is_rsa:
+            key = rsa.generate_private_key(65537, 2048)
         root = _certificate("Lab root", root_key, "Lab root", root_key, True)
         middle = _certificate("Lab intermediate", middle_key, "Lab root", root_key, True)
-        names = [x509.DNSName(SERVER_NAME), *(x509.IPAddress(ipaddress.ip_address(a)) for a in addresses)]
-        leaf = _certificate(subject, key, "Lab intermediate", middle_key, False, names)
+        self.name = names[0] if names else SERVER_NAME
+        alternatives = [x509.DNSName(name) for name in names or [SERVER_NAME]]
+        if not names:
+            alternatives += [x509.IPAddress(ipaddress.ip_address(a)) for a in addresses]
+        leaf = _certificate(self.name if subject is None else subject, key, "Lab intermediate", middle_key, False, alternatives, days)
         for path, octets in ((self.ca, _pem(root)), (self.chain, _pem(leaf, middle))):
             with open(path, "wb") as f:
                 f.write(octets)
@@ -269,6 +276,10 @@ class Daemon:
 
     def _ready(self):
         assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.log()}"
+        if not self.settings["ntp.listen"]:  # NTS-KE only
+            with contextlib.suppress(OSError), socket.create_connection((HOST, self.ke_port)):
+                return self.get("/healthz")[0] in (200, 503)
+            return False
         with contextlib.suppress(OSError), nts.NtpSocket(self.ntp_address, self.ntp_port) as s:
             s.socket.connect(s.target)
             s.socket.send(bytes(1))  # refused at once when nobody listens

@@ -579,6 +579,14 @@ def test_line_24_our_own_server_name_is_echoed(custom_daemon):
     assert result.one(nts.SERVER).body == b"ntp.time.test"
 
 
+def test_line_24_of_several_servers_the_one_asked_for_is_echoed(start):
+    with start({"nts_ke.server": ["common.test 1000", "rare.test", "127.0.0.9"]}) as d:
+        for name in (b"rare.test", b"127.0.0.9"):
+            assert d.ke(nts.ke_request(extra=server_record(name))).one(nts.SERVER).body == name
+        other = d.ke(nts.ke_request(extra=server_record(b"other.test"))).one(nts.SERVER).body
+        assert other in (b"common.test", b"rare.test", b"127.0.0.9")
+
+
 def test_line_24_two_server_records_error_1(daemon):
     extra = server_record(b"time.example.com") * 2
     assert daemon.ke_error(nts.ke_request(extra=extra)) == BAD_REQUEST
@@ -611,6 +619,14 @@ def test_line_25_address_goes_to_its_own_family_only(start, literal, mine, other
     with start({"nts_ke.server": literal}) as d:
         assert d.ke(nts.ke_request(), mine).one(nts.SERVER).body == literal.encode()
         assert d.ke(nts.ke_request(), other).of(nts.SERVER) == []
+
+
+@pytest.mark.parametrize("address,fitting", [(HOST, {b"a.test", b"127.0.0.9"}), (HOST6, {b"a.test", b"::9"})])
+def test_line_25_of_several_one_at_random_that_fits_the_family(start, address, fitting):
+    with start({"nts_ke.server": ["a.test", "127.0.0.9 2", "::9 2"]}) as d:
+        named = [d.ke(nts.ke_request(), address).one(nts.SERVER).body for _ in range(60)]
+        assert set(named) == fitting  # each is missed once in 10^10 runs
+        assert named.count(b"a.test") < 45  # 20 are expected: more than six standard deviations
 
 
 def test_line_26_port_is_sent_when_ntp_is_not_on_123(daemon):

@@ -38,6 +38,7 @@ void check_response(const KeDecision& decision, const KePolicy& policy, Server& 
   if (agreement) {
     require(parsed->aead == agreement->aead && parsed->exporter_aead == agreement->exporter_aead);
     require(parsed->cookies.size() == kCookiesInResponse);
+    require(!agreement->server || parsed->server == policy.servers[*agreement->server].name);
     return;
   }
   using Kind = KeFailure::Kind;
@@ -55,6 +56,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const Bytes input(data, size);
   KePolicy policy;
   policy.gcm_siv_without_record_1024 = size % 2 == 1;
+  policy.servers = {{"a.example"}, {"192.0.2.1", 3}};
   const KeDecision decision = negotiate(input, policy);
   check_response(decision, policy, server);
 

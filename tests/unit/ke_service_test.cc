@@ -234,7 +234,7 @@ nts::KeyRing ring_from(std::uint32_t id) {
 class KeServiceTest : public testing::Test {
  protected:
   KeServiceTest()
-      : tls_(TlsContext::make(lab().certificate_chain, lab().private_key).value()),
+      : tls_(TlsContext::read({lab().certificate_chain, lab().private_key}).value()),
         keys_(std::make_shared<const nts::KeyRing>(ring_from(77))) {
     set_up_log("off", LogFormat::kText);
     ::signal(SIGPIPE, SIG_IGN);  // the client's end
@@ -834,7 +834,7 @@ TEST_F(KeServiceTest, ANewCertificateIsForNewSessionsOnly) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   const auto other =
       make_lab_certificates(dir, {}, {std::chrono::nanoseconds(now).count()}).value();
-  tls_.publish(TlsContext::make(other.certificate_chain, other.private_key).value());
+  tls_.publish(TlsContext::read({other.certificate_chain, other.private_key}).value());
   fs::remove_all(dir);
   Client fresh(endpoint());
   ASSERT_TRUE(fresh.handshake());

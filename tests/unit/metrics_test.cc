@@ -101,7 +101,7 @@ MetricSources all_sources(const ShardCounters& shard) {
   MetricSources sources = from_shards({&shard});
   sources.nts_ke = ke_sample;
   sources.keys = [] { return KeysSample{}; };
-  sources.certificate = [] { return CertificateStatus{}; };
+  sources.certificates = [] { return CertificatesStatus{{{}}, 0, 0}; };
   sources.clock = [] { return ClockSample{}; };
   sources.rack = rack_status;
   return sources;
@@ -282,7 +282,8 @@ TEST(Metrics, KeyTimesCountFromNow) {
                      .generations = 9,
                      .current_since = MonotonicTime{-10'000'000'000},
                      .next_rotation = MonotonicTime{80'500'000'000},
-                     .write_failures = 3};
+                     .write_failures = 3,
+                     .cluster = std::nullopt};
     sample.now = MonotonicTime{90'000'000'000};
     return sample;
   };
@@ -292,16 +293,43 @@ TEST(Metrics, KeyTimesCountFromNow) {
   EXPECT_EQ(value_of(text, "timeball_keys_age_seconds"), "100");
   EXPECT_EQ(value_of(text, "timeball_keys_next_rotation_seconds"), "-9.5");
   EXPECT_EQ(value_of(text, "timeball_keys_write_failures_total"), "3");
+  EXPECT_EQ(text.find("timeball_cluster"), std::string::npos);
 }
 
-TEST(Metrics, TheCertificateTellsItsExpiryAndItsRenewals) {
+TEST(Metrics, AMemberOfAClusterTellsWhetherItHearsTheOthers) {
   MetricSources sources;
-  sources.certificate = [] { return CertificateStatus{1'900'000'001, 2, 3, true}; };
+  sources.keys = [] {
+    KeysSample sample;
+    sample.status.cluster = {.in_contact = true,
+                             .rotates = false,
+                             .refused = true,
+                             .contact = {},
+                             .sequence = 7,
+                             .failures = 5};
+    return sample;
+  };
   const std::string text = scrape(std::move(sources));
-  EXPECT_EQ(value_of(text, "timeball_certificate_not_after_timestamp_seconds"), "1900000001");
+  EXPECT_EQ(value_of(text, "timeball_cluster_in_contact"), "1");
+  EXPECT_EQ(value_of(text, "timeball_cluster_rotates"), "0");
+  EXPECT_EQ(value_of(text, "timeball_cluster_keys_refused"), "1");
+  EXPECT_EQ(value_of(text, "timeball_cluster_sequence"), "7");
+  EXPECT_EQ(value_of(text, "timeball_cluster_failures_total"), "5");
+}
+
+TEST(Metrics, EachCertificateTellsItsExpiryAndAllTheirRenewals) {
+  MetricSources sources;
+  sources.certificates = [] {
+    return CertificatesStatus{
+        {{"/a.pem", 1'900'000'001, true}, {"/b.pem", 1'900'000'002, false}}, 2, 3};
+  };
+  const std::string text = scrape(std::move(sources));
+  const std::string ends = "timeball_certificate_not_after_timestamp_seconds";
+  EXPECT_EQ(value_of(text, ends + "{certificate=\"/a.pem\"}"), "1900000001");
+  EXPECT_EQ(value_of(text, ends + "{certificate=\"/b.pem\"}"), "1900000002");
   EXPECT_EQ(value_of(text, "timeball_certificate_reloads_total"), "2");
   EXPECT_EQ(value_of(text, "timeball_certificate_reload_failures_total"), "3");
-  EXPECT_EQ(value_of(text, "timeball_certificate_refused"), "1");
+  EXPECT_EQ(value_of(text, "timeball_certificate_refused{certificate=\"/a.pem\"}"), "1");
+  EXPECT_EQ(value_of(text, "timeball_certificate_refused{certificate=\"/b.pem\"}"), "0");
 }
 
 TEST(Metrics, ClockBoundGrowsWithAge) {

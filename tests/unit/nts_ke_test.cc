@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
 #include <string>
 
@@ -407,7 +408,7 @@ TEST_F(Response, CookiesOpenAreDistinctAndOfOneLength) {
 
 TEST_F(Response, ServerAndPortAreSentWhenConfigured) {
   KePolicy policy;
-  policy.server = "time.example";
+  policy.servers = {{"time.example"}};
   policy.port = 4123;
   const Parsed parsed = respond(KeAgreement{AeadId::kAesSivCmac256, 15, false}, policy);
   EXPECT_EQ(parsed.types, "1! 4! 5 5 5 5 5 5 5 5 6! 7! 0!");
@@ -415,21 +416,55 @@ TEST_F(Response, ServerAndPortAreSentWhenConfigured) {
   EXPECT_EQ(parsed.bodies[11], (Octets{0x10, 0x1b}));
 }
 
+TEST_F(Response, OfSeveralServersEachIsNamedByItsWeight) {
+  KePolicy policy;
+  policy.servers = {{"one.example", 1}, {"192.0.2.3", 3}, {"two.example", 1}};
+  std::map<std::string, int> named;
+  for (int i = 0; i < 1000; ++i) {
+    const Parsed parsed = respond(KeAgreement{AeadId::kAes128GcmSiv, 30, true}, policy);
+    ASSERT_EQ(parsed.types, "1! 4! 1024 5 5 5 5 5 5 5 5 6! 0!");
+    ++named[text(parsed.bodies[11])];
+  }
+  // The generator has a fixed seed; five standard deviations are 63 and 78.
+  EXPECT_NEAR(named["one.example"], 200, 65);
+  EXPECT_NEAR(named["192.0.2.3"], 600, 80);
+  EXPECT_NEAR(named["two.example"], 200, 65);
+  EXPECT_EQ(named.size(), 3U);
+}
+
+TEST_F(Response, TheServerThatTheClientWishesForIsNamedIfItIsOurs) {
+  KePolicy policy;
+  policy.servers = {{"one.example", 1000}, {"Two.example", 1}, {"192.0.2.3", 1}};
+  const auto named = [&](const std::string& wish) {
+    const Octets request = usual().text(false, 6, wish).end();
+    return text(respond(negotiate(request, policy), policy).bodies[10]);
+  };
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(named("two.example"), "Two.example");
+    EXPECT_EQ(named("TWO.EXAMPLE."), "Two.example");
+    EXPECT_EQ(named("192.0.2.3"), "192.0.2.3");
+  }
+  std::set<std::string> others;
+  for (int i = 0; i < 10; ++i) others.insert(named("three.example"));
+  EXPECT_TRUE(others.contains("one.example"));
+  EXPECT_FALSE(others.contains("three.example"));
+}
+
 TEST_F(Response, LongestServerNameFits) {
   KePolicy policy;
-  policy.server = std::string(253, 'a');
+  policy.servers = {{std::string(253, 'a')}};
   policy.port = 1;
   EXPECT_EQ(respond(KeAgreement{AeadId::kAesSivCmac512, 17, false}, policy).cookies.size(), 8U);
 }
 
 TEST_F(Response, NoCommonProtocolIsAnEmptyRecord1) {
-  const Parsed parsed = respond(KeNoCommonProtocol{}, {.server = "a", .port = 1});
+  const Parsed parsed = respond(KeNoCommonProtocol{}, {.servers = {{"a"}}, .port = 1});
   EXPECT_EQ(parsed.types, "1! 0!");
   EXPECT_TRUE(parsed.bodies[0].empty());
 }
 
 TEST_F(Response, NoCommonAeadIsAnEmptyRecord4AndNoCookies) {
-  const Parsed parsed = respond(KeNoCommonAead{}, {.server = "a", .port = 1});
+  const Parsed parsed = respond(KeNoCommonAead{}, {.servers = {{"a"}}, .port = 1});
   EXPECT_EQ(parsed.types, "1! 4! 0!");
   EXPECT_EQ(parsed.bodies[0], (Octets{0, 0}));
   EXPECT_TRUE(parsed.bodies[1].empty());

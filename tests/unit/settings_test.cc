@@ -229,15 +229,21 @@ const Bad kAddresses[] = {
     {"ServerWithPort",
      "[nts_ke]\nserver = \"ntp1.example.net:123\"\n",
      {"t.toml:2: nts_ke.server: found the text \"ntp1.example.net:123\"; write a DNS name in ASCII "
-      "(ntp1.example.net) or an IP address without a port"}},
+      "(ntp1.example.net) or an IP address without a port, and behind it, where it is not 1, a "
+      "weight up to 1000"}},
     {"ServerNearlyAnAddress",
      "[nts_ke]\nserver = \"192.0.2.300\"\n",
      {"t.toml:2: nts_ke.server: found the text \"192.0.2.300\"; write a DNS name in ASCII "
-      "(ntp1.example.net) or an IP address without a port"}},
+      "(ntp1.example.net) or an IP address without a port, and behind it, where it is not 1, a "
+      "weight up to 1000"}},
     {"ServerNotInAscii",
      "[nts_ke]\nserver = \"zeit.österreich.example\"\n",
      {"t.toml:2: nts_ke.server: found the text \"zeit.österreich.example\"; write a DNS name in "
-      "ASCII (ntp1.example.net) or an IP address without a port"}},
+      "ASCII (ntp1.example.net) or an IP address without a port, and behind it, where it is not 1, "
+      "a weight up to 1000"}},
+    {"ServerTwice",
+     "[nts_ke]\nserver = [\"a.example 2\", \"b.example\", \"a.example\"]\n",
+     {"t.toml:2: nts_ke.server: a.example stands twice; write it once, with a weight"}},
 };
 INSTANTIATE_TEST_SUITE_P(Addresses, BadConfig, testing::ValuesIn(kAddresses), name_of);
 
@@ -254,9 +260,15 @@ const Bad kCombinations[] = {
      {"t.toml:6: etcd.certificate: goes with etcd.private_key; name both, or neither",
       "t.toml:6: etcd.certificate: is of no use without TLS; name etcd.ca, too",
       "t.toml:7: etcd.user: goes with etcd.password_file; name both, or neither"}},
-    {"NoNtpListener",
-     "[ntp]\nlisten = []\n",
-     {"t.toml:2: ntp.listen: no address; write at least one, such as \"0.0.0.0:123\""}},
+    {"NothingToServe",
+     "[ntp]\nlisten = []\n[nts_ke]\nenabled = false\n",
+     {"t.toml:2: ntp.listen: no address, and nts_ke.enabled is false: nothing is served; write at "
+      "least one address, such as \"0.0.0.0:123\""}},
+    {"NtsKeAloneWithKeysThatNobodyElseHas",
+     "[ntp]\nlisten = []\n[nts_ke]\nserver = \"a.example\"\n[keys]\nfile = \"\"\n",
+     {"t.toml:6: keys.file: empty, and NTP is served elsewhere: nobody could open the cookies "
+      "given "
+      "here; name the file that the NTP server reads"}},
     {"ListenerTwice",
      "[ntp]\nlisten = [\"0.0.0.0:123\", \"[::]:123\", \"0.0.0.0:123\"]\n",
      {"t.toml:2: ntp.listen: 0.0.0.0:123 stands twice; remove one"}},
@@ -292,6 +304,23 @@ const Bad kCombinations[] = {
       "false",
       "t.toml:3: nts_ke.private_key: no file; name the certificate's key, or set nts_ke.enabled to "
       "false"}},
+    {"OneOfSeveralCertificatesMissing",
+     "[nts_ke]\ncertificate = [\"/a\", \"\"]\nprivate_key = [\"/k\", \"/l\"]\n",
+     {"t.toml:2: nts_ke.certificate: no file; name the certificate chain, or set nts_ke.enabled to "
+      "false"}},
+    {"ACertificateTwice",
+     "[nts_ke]\ncertificate = [\"/a\", \"/b\", \"/a\"]\nprivate_key = [\"/k\", \"/l\", \"/k\"]\n",
+     {"t.toml:2: nts_ke.certificate: \"/a\" stands twice; remove one, and its private key"}},
+    {"FewerKeysThanCertificates",
+     "[nts_ke]\ncertificate = [\"/a\", \"/b\"]\nprivate_key = \"/k\"\n",
+     {"t.toml:3: nts_ke.private_key: there are 2 certificates and 1 private keys; name each "
+      "certificate's key, in the same order"}},
+    {"CertificateThatIsNoFileName",
+     "[nts_ke]\ncertificate = [\"/a\", 5]\nprivate_key = true\n",
+     {"t.toml:2: nts_ke.certificate: found the number 5; write a file name in quotes, without "
+      "control characters",
+      "t.toml:3: nts_ke.private_key: found true; write a file name in quotes, without control "
+      "characters"}},
     {"TwoKernelClocks",
      "[[refclock]]\n[[refclock]]\n",
      {"t.toml:2: refclock[1]: driver = \"system\" stands alone; remove it or the others"}},
@@ -352,11 +381,12 @@ const Bad kCombinations[] = {
      "[nts_ke]\naeads = [30]\n",
      {"t.toml:2: nts_ke.aeads: 15 is missing, which RFC 8915 makes mandatory; add it"}},
     {"AllAtOnceInLineOrder",
-     "[log]\nlevel = 7\n[ntp]\nshards = -1\nlisten = []\nio = true\n[kyes]\n",
+     "[log]\nlevel = 7\n[ntp]\nshards = -1\nlisten = [1]\nio = true\n[kyes]\n",
      {"t.toml:2: log.level: found the number 7; write one of \"trace\", \"debug\", \"info\", "
       "\"warning\", \"error\", \"critical\", \"off\"",
       "t.toml:4: ntp.shards: found the number -1; write a whole number from 0 to 1024",
-      "t.toml:5: ntp.listen: no address; write at least one, such as \"0.0.0.0:123\"",
+      "t.toml:5: ntp.listen: found the number 1; write an address in quotes, such as "
+      "\"192.0.2.1:123\" or \"[2001:db8::1]:123\"",
       "t.toml:6: ntp.io: found true; write one of \"auto\", \"io_uring\", \"mmsg\"",
       "t.toml:7: unknown section \"kyes\"; did you mean [keys]?"}},
 };
@@ -381,6 +411,13 @@ const Bad kDoubtful[] = {
     {"EtcdNotUsed",
      "[etcd]\nendpoints = [\"127.0.0.1:2379\"]\n",
      {"t.toml:2: etcd.endpoints: not used; write keys.provider = \"etcd\", or remove it"}},
+    {"NtsKeAloneWithoutAServer",
+     "[ntp]\nlisten = []\n[nts_ke]\nlisten = [\"[::]:4460\"]\nserver = \"192.0.2.1\"\n",
+     {"t.toml:5: nts_ke.server: names no NTP server for IPv6 clients, and ntp.listen is empty: "
+      "they "
+      "will go to the address they asked; make sure that another process answers there, or name a "
+      "server"}},
+    {"NtsKeAloneForBoth", "[ntp]\nlisten = []\n[nts_ke]\nserver = [\"192.0.2.1\", \"::1\"]\n", {}},
     {"PublicAdmin",
      "[admin]\nlisten = \"[::]:9123\"\n",
      {"t.toml:2: admin.listen: [::]:9123 is not a loopback address: whoever reaches it reads the "
@@ -400,7 +437,7 @@ const Bad kDoubtful[] = {
     {"NtsRequiredButNotGiven",
      "[ntp]\nrequire_nts = true\n[nts_ke]\nenabled = false\n",
      {"t.toml:2: ntp.require_nts: new clients cannot get keys here while nts_ke.enabled is false; "
-      "make sure that another server that shares the key file gives them"}},
+      "make sure that another process that shares the key file gives them"}},
 };
 INSTANTIATE_TEST_SUITE_P(Warnings, DoubtfulConfig, testing::ValuesIn(kDoubtful), name_of);
 
@@ -592,13 +629,13 @@ TEST(Settings, EverySettingIsRead) {
   EXPECT_TRUE(c.ntp.require_nts);
   EXPECT_FALSE(c.nts_ke.enabled);
   EXPECT_EQ(c.nts_ke.listen[0].to_string(), "[2001:db8::1]:4461");
-  EXPECT_EQ(c.nts_ke.certificate, "/c \"quoted\" \\ zeit-ö.pem");
-  EXPECT_EQ(c.nts_ke.private_key, "/k.pem");
+  EXPECT_EQ(c.nts_ke.certificates, Lines{"/c \"quoted\" \\ zeit-ö.pem"});
+  EXPECT_EQ(c.nts_ke.private_keys, Lines{"/k.pem"});
   EXPECT_EQ(c.nts_ke.threads, 2u);
   EXPECT_EQ(c.nts_ke.aeads,
             (std::vector{crypto::AeadId::kAesSivCmac384, crypto::AeadId::kAesSivCmac256}));
   EXPECT_TRUE(c.nts_ke.gcm_siv_without_record_1024);
-  EXPECT_EQ(c.nts_ke.server, "ntp1.example.net");
+  EXPECT_EQ(c.nts_ke.servers, (std::vector<nts::NtpServer>{{"ntp1.example.net", 1}}));
   EXPECT_EQ(c.nts_ke.port, 1123);
   EXPECT_EQ(c.nts_ke.deadline, 250ms);
   EXPECT_EQ(c.nts_ke.max_connections, 100u);
@@ -677,7 +714,21 @@ TEST(Settings, ManualHasARowForEachKeyThatIsPrinted) {
 TEST(Settings, ServerMayBeNameOrAddress) {
   for (const std::string host :
        {"localhost", "a.example", "192.0.2.1", "2001:db8::1", "x1-2.3com"}) {
-    EXPECT_EQ(parsed("[nts_ke]\nserver = \"" + host + "\"\n").nts_ke.server, host);
+    const auto servers = parsed("[nts_ke]\nserver = \"" + host + "\"\n").nts_ke.servers;
+    EXPECT_EQ(servers, (std::vector<nts::NtpServer>{{host, 1}}));
+  }
+}
+
+TEST(Settings, SeveralServersMayHaveWeights) {
+  const Config c = parsed("[nts_ke]\nserver = [\"a.example\", \"192.0.2.1 3\", \"b.example 1\"]\n");
+  EXPECT_EQ(c.nts_ke.servers,
+            (std::vector<nts::NtpServer>{{"a.example", 1}, {"192.0.2.1", 3}, {"b.example", 1}}));
+  EXPECT_NE(print_config(c).find("\nserver = [\"a.example\", \"192.0.2.1 3\", \"b.example\"]\n"),
+            std::string::npos);
+  EXPECT_TRUE(parsed("[nts_ke]\nserver = \"\"\n").nts_ke.servers.empty());
+  for (const std::string wrong : {"a 0", "a 1001", "a x", "a 1 ", "a ", " 1", "a 2 3", "a -1"}) {
+    const auto loaded = parse_config("[nts_ke]\nserver = [\"" + wrong + "\"]\n", "t.toml");
+    EXPECT_EQ(loaded.errors.size(), 1U) << wrong;
   }
 }
 
@@ -773,7 +824,7 @@ TEST_F(SettingsFiles, GoodFilesGiveNoErrorAndNoWarning) {
   const LoadedConfig loaded = load();
   EXPECT_EQ(lines(loaded.errors), Lines{});
   EXPECT_EQ(lines(loaded.warnings), Lines{});
-  EXPECT_EQ(loaded.config.nts_ke.certificate, path("chain.pem"));
+  EXPECT_EQ(loaded.config.nts_ke.certificates, Lines{path("chain.pem")});
 }
 
 TEST_F(SettingsFiles, MissingConfigurationIsNamed) {
@@ -812,13 +863,16 @@ TEST_F(SettingsFiles, WithoutNtsKeNoCertificateIsNeeded) {
   EXPECT_EQ(lines(load_config(path("t.toml")).errors), Lines{});
 }
 
-TEST_F(SettingsFiles, ExpiredCertificateIsRefused) {
+// The clock may be the one that is wrong; a daemon that knows the time says so again.
+TEST_F(SettingsFiles, ExpiredCertificateIsAWarning) {
   const auto key = make_key();
   const auto certificate = make_certificate(key.get(), {-7200, -60});
   write_chain({certificate.get()});
   write_key(key.get());
-  const std::string error = only_error(load());
-  EXPECT_EQ(error.find("DIR/timeball.toml:2: nts_ke.certificate: the certificate expired at 20"),
+  const LoadedConfig loaded = load();
+  EXPECT_EQ(lines(loaded.errors), Lines{});
+  const std::string error = only_warning(loaded);
+  EXPECT_EQ(error.find("DIR/timeball.toml:2: nts_ke.certificate: \"DIR/chain.pem\" expired at 20"),
             0u)
       << error;
   EXPECT_NE(error.find(" UTC; renew it, or set this machine's clock if that is wrong"),
@@ -832,9 +886,10 @@ TEST_F(SettingsFiles, ExpiredIntermediateIsNamedByItsPlace) {
   const auto intermediate = make_certificate(make_key().get(), {-7200, -60});
   write_chain({leaf.get(), intermediate.get()});
   write_key(key.get());
-  const std::string error = only_error(load());
-  EXPECT_EQ(
-      error.find("DIR/timeball.toml:2: nts_ke.certificate: certificate 2 of the chain expired"), 0u)
+  const std::string error = only_warning(load());
+  EXPECT_EQ(error.find("DIR/timeball.toml:2: nts_ke.certificate: certificate 2 in "
+                       "\"DIR/chain.pem\" expired at"),
+            0u)
       << error;
 }
 
@@ -846,9 +901,10 @@ TEST_F(SettingsFiles, CertificateOfTheFutureIsAWarning) {
   const LoadedConfig loaded = load();
   EXPECT_EQ(lines(loaded.errors), Lines{});
   const std::string warning = only_warning(loaded);
-  EXPECT_EQ(warning.find(
-                "DIR/timeball.toml:2: nts_ke.certificate: the certificate is not valid before 20"),
-            0u)
+  EXPECT_EQ(
+      warning.find("DIR/timeball.toml:2: nts_ke.certificate: \"DIR/chain.pem\" is not valid before "
+                   "20"),
+      0u)
       << warning;
   EXPECT_NE(warning.find("; set this machine's clock, or use a certificate that is valid now"),
             std::string::npos)
@@ -927,9 +983,46 @@ TEST_F(SettingsFiles, CertificateWithoutNamesIsWorthAWarning) {
   const LoadedConfig loaded = load();
   EXPECT_EQ(lines(loaded.errors), Lines{});
   EXPECT_EQ(only_warning(loaded),
-            "DIR/timeball.toml:2: nts_ke.certificate: the certificate has no subject alternative "
+            "DIR/timeball.toml:2: nts_ke.certificate: \"DIR/chain.pem\" has no subject alternative "
             "name, so clients will refuse it; get one that names this server's DNS names or "
             "addresses");
+}
+
+TEST(Settings, OneCertificateIsATextAndSeveralAreAList) {
+  const Config one = parsed("[nts_ke]\ncertificate = [\"/a\"]\nprivate_key = \"/k\"\n");
+  EXPECT_NE(print_config(one).find("\ncertificate = \"/a\"\n"), std::string::npos);
+  const Config two =
+      parsed("[nts_ke]\ncertificate = [\"/a\", \"/b\"]\nprivate_key = [\"/k\", \"/l\"]\n");
+  EXPECT_EQ(two.nts_ke.certificates, (Lines{"/a", "/b"}));
+  EXPECT_EQ(two.nts_ke.private_keys, (Lines{"/k", "/l"}));
+  const std::string printed = print_config(two);
+  EXPECT_NE(printed.find("\nprivate_key = [\"/k\", \"/l\"]\n"), std::string::npos);
+  EXPECT_EQ(print_config(parsed(printed)), printed);
+}
+
+TEST_F(SettingsFiles, ACertificateThatAnotherHidesIsWorthAWarning) {
+  const auto key = make_key();
+  write_chain({make_certificate(key.get(), {}).get()});
+  write_key(key.get());
+  std::filesystem::copy(path("chain.pem"), path("twin.pem"));
+  write_text("t.toml", "[nts_ke]\ncertificate = [\"" + path("chain.pem") + "\", \"" +
+                           path("twin.pem") + "\"]\nprivate_key = [\"" + path("key.pem") +
+                           "\", \"" + path("key.pem") + "\"]\n[keys]\nfile = \"" +
+                           path("master-keys") + "\"\n");
+  const LoadedConfig loaded = load_config(path("t.toml"));
+  EXPECT_EQ(lines(loaded.errors), Lines{});
+  EXPECT_EQ(only_warning(loaded),
+            "DIR/t.toml:2: nts_ke.certificate: \"DIR/twin.pem\" is never used: \"DIR/chain.pem\" "
+            "has its names and the same type of key; remove one");
+}
+
+TEST_F(SettingsFiles, KeyThatOpenSslFindsTooShortIsRefused) {
+  const Pkey key(EVP_RSA_gen(1024));
+  write_chain({make_certificate(key.get(), {}).get()});
+  write_key(key.get());
+  EXPECT_EQ(only_error(load()),
+            "DIR/timeball.toml:3: nts_ke.private_key: \"DIR/chain.pem\" cannot be used (ee key too "
+            "small); get a certificate with a stronger key");
 }
 
 TEST_F(SettingsFiles, KeyFileNeedsItsDirectory) {

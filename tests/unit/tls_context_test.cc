@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 #include <sys/stat.h>
 
 #include <chrono>
@@ -42,13 +43,13 @@ const LabCertificates& lab() {
 }
 
 std::shared_ptr<const TlsContext> make_context() {
-  auto context = TlsContext::make(lab().certificate_chain, lab().private_key);
+  auto context = TlsContext::read({lab().certificate_chain, lab().private_key});
   EXPECT_TRUE(context) << context.error().message;
   return context.value();
 }
 
 std::string error_of(const std::string& certificate, const std::string& key) {
-  const auto context = TlsContext::make(certificate, key);
+  const auto context = TlsContext::read({certificate, key});
   return context ? "made" : context.error().message;
 }
 
@@ -58,35 +59,42 @@ std::string in_lab(const char* name, const std::string& content) {
   return path;
 }
 
-TEST(TlsContext, TellsWhenItsCertificateEndsAndWhoseItIs) {
-  const auto context = make_context();
+TEST(TlsCertificate, TellsWhenItEndsWhoseItIsAndItsNames) {
+  const auto read = TlsCertificate::read({lab().certificate_chain, lab().private_key});
+  ASSERT_TRUE(read) << read.error().message;
+  const TlsCertificate& certificate = **read;
   const std::int64_t lifetime_s =
       std::chrono::seconds(kLabCertificateLifetime - kLabBackdating).count();
-  EXPECT_NEAR(static_cast<double>(context->not_after_s()),
-              static_cast<double>(now().ns / 1'000'000'000 + lifetime_s), 2 * 86400.0);
-  EXPECT_NE(context->subject().find("CN="), std::string::npos) << context->subject();
+  const auto now_s = static_cast<double>(now().ns / 1'000'000'000);
+  EXPECT_NEAR(static_cast<double>(certificate.not_after_s()),
+              now_s + static_cast<double>(lifetime_s), 2 * 86400.0);
+  EXPECT_NEAR(static_cast<double>(certificate.not_before_s()), now_s - 86400.0, 2 * 86400.0);
+  EXPECT_NE(certificate.subject().find("CN="), std::string::npos) << certificate.subject();
+  EXPECT_EQ(certificate.names(), (std::vector<std::string>{"127.0.0.1", "::1", "localhost"}));
+  EXPECT_EQ(certificate.key_type(), EVP_PKEY_EC);
 }
 
-TEST(TlsContext, SaysWhichFileIsWrongAndHow) {
+TEST(TlsCertificate, SaysWhichFileIsWrongAndHow) {
   const std::string chain = lab().certificate_chain;
   const std::string key = lab().private_key;
   EXPECT_EQ(error_of("/nowhere/chain.pem", key),
-            "certificate /nowhere/chain.pem: No such file or directory");
+            "cannot read \"/nowhere/chain.pem\": No such file or directory; check the name and the "
+            "rights of the file");
   EXPECT_EQ(error_of(chain, "/nowhere/key.pem"),
-            "private key /nowhere/key.pem: No such file or directory");
-  EXPECT_NE(error_of(in_lab("empty.pem", ""), key).find("holds no PEM certificate"),
+            "cannot read \"/nowhere/key.pem\": No such file or directory; check the name and the "
+            "rights of the file");
+  EXPECT_NE(error_of(in_lab("empty.pem", ""), key).find("holds no certificate"), std::string::npos);
+  EXPECT_NE(error_of(key, key).find("holds no certificate"), std::string::npos);
+  EXPECT_NE(error_of(chain, in_lab("empty.key", "")).find("holds no private key"),
             std::string::npos);
-  EXPECT_NE(error_of(key, key).find("holds no PEM certificate"), std::string::npos);
-  EXPECT_NE(error_of(chain, in_lab("empty.key", "")).find("holds no PEM private key"),
+  EXPECT_NE(error_of(chain, chain).find("holds no private key"), std::string::npos);
+  EXPECT_NE(error_of(chain, lab().ca_key).find("is not the key of the certificate"),
             std::string::npos);
-  EXPECT_NE(error_of(chain, chain).find("holds no PEM private key"), std::string::npos);
-  EXPECT_NE(error_of(chain, lab().ca_key).find("does not belong to the certificate"),
-            std::string::npos);
-  EXPECT_NE(error_of(fs::temp_directory_path(), key).find("certificate "), std::string::npos);
+  EXPECT_NE(error_of(fs::temp_directory_path(), key).find("Is a directory"), std::string::npos);
   EXPECT_EQ(ERR_peek_error(), 0u) << "what failed must not confuse the next session";
 }
 
-TEST(TlsContext, AKeyWithAPassphraseIsRefusedWithoutAsking) {
+TEST(TlsCertificate, AKeyWithAPassphraseIsRefusedWithoutAsking) {
   const std::string path = in_lab("locked.key", "");
   const OpenSsl<std::FILE, std::fclose> in(std::fopen(lab().private_key.c_str(), "r"));
   const OpenSsl<std::FILE, std::fclose> out(std::fopen(path.c_str(), "w"));
@@ -97,7 +105,7 @@ TEST(TlsContext, AKeyWithAPassphraseIsRefusedWithoutAsking) {
       PEM_write_PrivateKey(out.get(), key.get(), EVP_aes_128_cbc(), secret, 3, nullptr, nullptr),
       1);
   std::fflush(out.get());
-  EXPECT_NE(error_of(lab().certificate_chain, path).find("has a passphrase"), std::string::npos)
+  EXPECT_NE(error_of(lab().certificate_chain, path).find("is encrypted"), std::string::npos)
       << error_of(lab().certificate_chain, path);
 }
 
@@ -119,6 +127,18 @@ class Handshake {
   Handshake& alpn(const std::string& protocols) {
     SSL_set_alpn_protos(client_.get(), reinterpret_cast<const unsigned char*>(protocols.data()),
                         static_cast<unsigned>(protocols.size()));
+    return *this;
+  }
+  Handshake& asks_for(const char* name) {
+    SSL_set_tlsext_host_name(client_.get(), name);
+    return *this;
+  }
+  Handshake& signatures(const char* algorithms) {
+    SSL_set1_sigalgs_list(client_.get(), algorithms);
+    return *this;
+  }
+  Handshake& groups(const char* names) {
+    SSL_set1_groups_list(client_.get(), names);
     return *this;
   }
   Handshake& versions(int min, int max) {
@@ -242,6 +262,141 @@ TEST(TlsContext, SessionsOutliveTheContextTheyBeganWith) {
   Handshake handshake(*context);
   context.reset();
   EXPECT_TRUE(handshake.alpn("\x07ntske/1"s).run());
+}
+
+// ---- Several certificates.
+
+PkeyHandle make_key(int type) {
+  // An RSA key takes a while.
+  if (type == EVP_PKEY_EC) return PkeyHandle(EVP_EC_gen("P-256"));
+  static const PkeyHandle kRsa(EVP_RSA_gen(2048));
+  EVP_PKEY_up_ref(kRsa.get());
+  return PkeyHandle(kRsa.get());
+}
+
+// names: as in "DNS:a.example,IP:192.0.2.1".
+std::shared_ptr<const TlsCertificate> certificate(const char* names, int type = EVP_PKEY_EC) {
+  PkeyHandle key = make_key(type);
+  X509Handle leaf(X509_new());
+  X509_set_version(leaf.get(), X509_VERSION_3);
+  X509_gmtime_adj(X509_getm_notBefore(leaf.get()), -3600);
+  X509_gmtime_adj(X509_getm_notAfter(leaf.get()), 3600);
+  X509_set_pubkey(leaf.get(), key.get());
+  const OpenSsl<X509_EXTENSION, X509_EXTENSION_free> extension(
+      X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, names));
+  X509_add_ext(leaf.get(), extension.get(), -1);
+  X509_sign(leaf.get(), key.get(), EVP_sha256());
+  std::vector<X509Handle> chain;
+  chain.push_back(std::move(leaf));
+  return TlsCertificate::make(std::move(chain), std::move(key), {}).value();
+}
+
+constexpr const char* kOnlyEcdsa = "ecdsa_secp256r1_sha256";
+constexpr const char* kOnlyRsa = "rsa_pss_rsae_sha256";
+constexpr const char* kBoth = "rsa_pss_rsae_sha256:ecdsa_secp256r1_sha256";
+
+class SeveralCertificates : public testing::Test {
+ protected:
+  void serve(TlsContext::Certificates certificates) {
+    certificates_ = std::move(certificates);
+    context_ = TlsContext::make(certificates_).value();
+  }
+  // The place of the certificate that a client gets; -1: none. name: null: it sends none.
+  int served(const char* name, const char* signatures = kBoth, const char* groups = "X25519") {
+    Handshake handshake(*context_);
+    handshake.alpn("\x07ntske/1"s).signatures(signatures).groups(groups);
+    if (name != nullptr) handshake.asks_for(name);
+    if (!handshake.run()) return -1;
+    const X509Handle leaf(SSL_get1_peer_certificate(handshake.client()));
+    for (std::size_t i = 0; i < certificates_.size(); ++i) {
+      if (X509_cmp(leaf.get(), certificates_[i]->leaf()) == 0) return static_cast<int>(i);
+    }
+    return -2;
+  }
+
+  TlsContext::Certificates certificates_;
+  std::shared_ptr<const TlsContext> context_;
+};
+
+TEST_F(SeveralCertificates, TheNameDecides) {
+  serve({certificate("DNS:a.example,DNS:b.example"),
+         certificate("DNS:C.example,DNS:*.wild.example,IP:192.0.2.1,IP:2001:db8::1")});
+  EXPECT_EQ(served("a.example"), 0);
+  EXPECT_EQ(served("b.example"), 0);
+  EXPECT_EQ(served("c.example"), 1);
+  EXPECT_EQ(served("C.EXAMPLE"), 1);
+  EXPECT_EQ(served("x.wild.example"), 1);
+  // Against RFC 6066, but clients do it.
+  EXPECT_EQ(served("192.0.2.1"), 1);
+  EXPECT_EQ(served("2001:db8::1"), 1);
+}
+
+TEST_F(SeveralCertificates, TheFirstIsForAllOtherNames) {
+  serve({certificate("DNS:a.example"), certificate("DNS:c.example,DNS:*.wild.example")});
+  const std::string longest(255, 'c');
+  for (const char* name : {"d.example", "wild.example", "x.y.wild.example", ".wild.example", ".",
+                           "c.example.", "*", longest.c_str()}) {
+    EXPECT_EQ(served(name), 0) << name;
+  }
+  EXPECT_EQ(served(nullptr), 0);
+}
+
+TEST_F(SeveralCertificates, TheWholeNameGoesBeforeAWildcard) {
+  const auto whole = certificate("DNS:www.a.example");
+  const auto wildcard = certificate("DNS:*.a.example");
+  serve({whole, wildcard});
+  EXPECT_EQ(served("www.a.example"), 0);
+  EXPECT_EQ(served("ftp.a.example"), 1);
+  serve({wildcard, whole});
+  EXPECT_EQ(served("www.a.example"), 1);
+  EXPECT_EQ(served("ftp.a.example"), 0);
+}
+
+TEST_F(SeveralCertificates, OfOneNameTheClientsSignaturesDecide) {
+  serve({certificate("DNS:a.example", EVP_PKEY_RSA), certificate("DNS:a.example")});
+  for (const char* name : {"a.example", "other.example"}) {
+    EXPECT_EQ(served(name, kOnlyRsa), 0) << name;
+    EXPECT_EQ(served(name, kOnlyEcdsa), 1) << name;
+    EXPECT_EQ(served(name, kBoth), 1) << name;
+  }
+  EXPECT_EQ(served(nullptr, kOnlyRsa), 0);
+}
+
+TEST_F(SeveralCertificates, NamesAndTypesTogether) {
+  serve({certificate("DNS:a.example,DNS:b.example"), certificate("DNS:b.example", EVP_PKEY_RSA),
+         certificate("DNS:c.example", EVP_PKEY_RSA), certificate("DNS:b.example")});
+  EXPECT_EQ(served("b.example", kOnlyEcdsa), 0) << "the first of a type";
+  EXPECT_EQ(served("b.example", kOnlyRsa), 1);
+  EXPECT_EQ(served("a.example", kOnlyRsa), -1) << "nobody has that";
+  EXPECT_EQ(served("c.example", kOnlyRsa), 2);
+  EXPECT_EQ(served("c.example", kOnlyEcdsa), -1);
+  EXPECT_EQ(served(nullptr, kOnlyRsa), -1) << "the second lacks a name of the first";
+}
+
+TEST_F(SeveralCertificates, AHelloRetryRequestChangesNothing) {
+  serve({certificate("DNS:a.example"), certificate("DNS:c.example")});
+  EXPECT_EQ(served("c.example", kBoth, "P-521:P-256"), 1);
+  EXPECT_EQ(served("a.example", kBoth, "P-521:P-256"), 0);
+}
+
+TEST_F(SeveralCertificates, TheRulesAreTheSameForEach) {
+  serve({certificate("DNS:a.example"), certificate("DNS:c.example")});
+  for (const std::string& offer : {""s, "\x02h2"s}) {
+    Handshake handshake(*context_);
+    EXPECT_FALSE(handshake.alpn(offer).asks_for("c.example").run());
+    EXPECT_EQ(handshake.failure(), TlsFailure::kNoAlpn);
+  }
+  Handshake handshake(*context_);
+  ASSERT_TRUE(handshake.alpn("\x07ntske/1"s).asks_for("c.example").run());
+  EXPECT_STREQ(SSL_get_cipher_name(handshake.client()), "TLS_AES_128_GCM_SHA256");
+  EXPECT_EQ(SSL_SESSION_is_resumable(SSL_get0_session(handshake.client())), 0);
+}
+
+TEST_F(SeveralCertificates, SessionsOutliveTheContextTheyBeganWith) {
+  serve({certificate("DNS:a.example"), certificate("DNS:c.example")});
+  Handshake handshake(*context_);
+  context_.reset();
+  EXPECT_TRUE(handshake.alpn("\x07ntske/1"s).asks_for("c.example").run());
 }
 
 }  // namespace

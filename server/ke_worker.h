@@ -101,7 +101,6 @@ class KeWorker {
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::unordered_set<KeSession*> sessions_;
   Subscription<TlsContext> tls_;
-  Subscription<nts::KeyRing> keys_;
   crypto::Engine engine_;
   crypto::RandomGenerator random_;
   KeCounters counters_;

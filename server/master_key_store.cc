@@ -32,18 +32,7 @@ constexpr std::size_t kKeyDigits = 2 * nts::kMasterKeyLength;
 constexpr std::size_t kDigestLineLength =
     sizeof("sha256 ") - 1 + std::size_t{2} * SHA256_DIGEST_LENGTH + 1;
 
-// A string of key material, wiped at the end of its life.
-struct SecretText {
-  SecretText() = default;
-  explicit SecretText(std::string s) : text(std::move(s)) {}
-  SecretText(SecretText&&) = default;
-  SecretText(const SecretText&) = delete;
-  ~SecretText() { wipe({reinterpret_cast<std::uint8_t*>(text.data()), text.size()}); }
-
-  std::string text;
-};
-
-void append_hex(std::string& out, Bytes bytes) {
+void append_hex(auto& out, Bytes bytes) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   for (const std::uint8_t b : bytes) {
     out += kDigits[b >> 4];
@@ -117,7 +106,7 @@ std::optional<nts::MasterKey> parse_generation(std::string_view line, std::size_
   return key;
 }
 
-bool ids_distinct(const std::vector<nts::MasterKey>& generations) {
+bool ids_distinct(const nts::MasterKeys& generations) {
   std::unordered_set<std::uint32_t> seen;
   return std::all_of(generations.begin(), generations.end(),
                      [&](const nts::MasterKey& key) { return seen.insert(key.id).second; });
@@ -160,16 +149,16 @@ Result<std::optional<SecretText>> read_file(const std::string& path) {
     return fail(system_error(errno));
   }
   if (auto safe = check_protection(file.get(), path); !safe) return fail(safe.error().message);
-  SecretText content(std::string(kMaxKeyFileLength + 1, '\0'));
+  SecretText content(kMaxKeyFileLength + 1, '\0');
   std::size_t size = 0;
-  while (size < content.text.size()) {
-    const ssize_t n = ::read(file.get(), content.text.data() + size, content.text.size() - size);
+  while (size < content.size()) {
+    const ssize_t n = ::read(file.get(), content.data() + size, content.size() - size);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return fail(system_error(errno));
     if (n == 0) break;
     size += static_cast<std::size_t>(n);
   }
-  content.text.resize(size);  // what is cut off was never written to
+  content.resize(size);
   return content;
 }
 
@@ -180,7 +169,7 @@ Result<std::optional<KeyFile>> load(const std::string& path) {
     return fail(fmt::format("master key file {}: {}.", path, content.error().message));
   }
   if (!*content) return std::nullopt;
-  Result<KeyFile> file = parse_key_file((*content)->text);
+  Result<KeyFile> file = parse_key_file(**content);
   if (!file) {
     return fail(
         fmt::format("master key file {}: {}. Put a good copy back, or move it away to make "
@@ -214,14 +203,14 @@ std::int64_t seconds_of(KernelTime wall) {
 
 }  // namespace
 
-std::string format_key_file(const KeyFile& file) {
-  std::string text;
-  // Reserved whole: growing would leave copies of keys behind.
+SecretText format_key_file(const KeyFile& file) {
+  SecretText text;
   text.reserve(128 + file.ring.generations().size() * (16 + kIdDigits + kKeyDigits) +
                kDigestLineLength);
   text += kHeader;
   text += kRotated;
-  text += std::to_string(file.rotated_s) + '\n';
+  text += std::to_string(file.rotated_s);
+  text += '\n';
   for (std::size_t i = 0; i < file.ring.generations().size(); ++i) {
     const nts::MasterKey& key = file.ring.generations()[i];
     std::array<std::uint8_t, 4> id{};
@@ -233,7 +222,7 @@ std::string format_key_file(const KeyFile& file) {
     text += '\n';
   }
   text += digest_line(text);
-  return text;  // not the sum's reference: that would leave an unwiped copy behind
+  return text;
 }
 
 Result<KeyFile> parse_key_file(std::string_view text) {
@@ -249,7 +238,7 @@ Result<KeyFile> parse_key_file(std::string_view text) {
   std::string_view rest = body.substr(kHeader.size());
   const std::optional<std::int64_t> rotated = parse_rotated(take_line(rest));
   if (!rotated) return fail("it has no readable \"rotated\" line");
-  std::vector<nts::MasterKey> generations;
+  nts::MasterKeys generations;
   generations.reserve(body.size() / (kIdDigits + kKeyDigits));
   while (!rest.empty()) {
     const auto line = take_line(rest);
@@ -398,8 +387,8 @@ Result<void> MasterKeyStore::replace(nts::KeyRing ring, MonotonicTime now, Kerne
 
 Result<void> MasterKeyStore::write(const KeyFile& file) {
   if (config_.file.empty()) return {};
-  const SecretText content(format_key_file(file));
-  Result<void> done = replace_file(config_.file, content.text, 0600);
+  const SecretText content = format_key_file(file);
+  Result<void> done = replace_file(config_.file, content, 0600);
   if (done) return done;
   ++current_.write_failures;
   publish_status();

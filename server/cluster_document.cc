@@ -144,8 +144,8 @@ std::optional<Parts> parse_parts(std::string_view text) {
 
 }  // namespace
 
-Result<std::vector<ClusterKey>> parse_cluster_keys(std::string_view text) {
-  std::vector<ClusterKey> keys;
+Result<ClusterKeys> parse_cluster_keys(std::string_view text) {
+  ClusterKeys keys;
   while (!text.empty()) {
     const std::string_view line = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(text.size(), line.size() + 1));
@@ -168,8 +168,8 @@ Result<std::string> seal_document(const ClusterDocument& document, std::string_v
   std::array<std::uint8_t, kNonceLength> nonce{};
   if (auto filled = entropy(nonce); !filled) return fail(filled.error().message);
   std::string text = header(document.sequence, cluster, key.id);
-  const SecretText plaintext(format_key_file(document.keys));
-  const auto sealed = seal(key.secret.bytes(), nonce, octets(text), octets(plaintext.text));
+  const SecretText plaintext = format_key_file(document.keys);
+  const auto sealed = seal(key.secret.bytes(), nonce, octets(text), octets(plaintext));
   append_hex(text, nonce);
   text += ' ';
   append_hex(text, sealed);
@@ -187,14 +187,13 @@ Result<ClusterDocument> open_document(std::string_view text, std::string_view cl
   }
   const auto key = std::ranges::find(keys, parts->key_id, &ClusterKey::id);
   if (key == keys.end()) return fail("it is sealed under a cluster key that is not held here");
-  SecretText plaintext(std::string(parts->sealed.size() - kTagLength, '\0'));
-  const MutableBytes out(reinterpret_cast<std::uint8_t*>(plaintext.text.data()),
-                         plaintext.text.size());
+  SecretText plaintext(parts->sealed.size() - kTagLength, '\0');
+  const MutableBytes out(reinterpret_cast<std::uint8_t*>(plaintext.data()), plaintext.size());
   if (!open(key->secret.bytes(), parts->nonce,
             octets(header(parts->sequence, cluster, parts->key_id)), parts->sealed, out)) {
     return fail("it is not authentic: changed, or sealed under another key");
   }
-  Result<KeyFile> file = parse_key_file(plaintext.text);
+  Result<KeyFile> file = parse_key_file(plaintext);
   if (!file) return fail(file.error().message);
   return ClusterDocument{parts->sequence, *std::move(file)};
 }

@@ -24,6 +24,7 @@
 
 #include "common/base/error.h"
 #include "common/base/secret.h"
+#include "common/base/secret_memory.h"
 #include "server/master_key_store.h"
 
 namespace timeball::server {
@@ -37,10 +38,12 @@ struct ClusterKey {
   std::string id;
 };
 
+using ClusterKeys = std::vector<ClusterKey, SecretAllocator<ClusterKey>>;
+
 // A file of cluster keys: each 64 hexadecimal digits on a line of its own, at least one. The first
 // seals; all open, so that the key can be changed: add the new one below, then move it up, then
 // take the old one out, each time everywhere.
-Result<std::vector<ClusterKey>> parse_cluster_keys(std::string_view text);
+Result<ClusterKeys> parse_cluster_keys(std::string_view text);
 
 struct ClusterDocument {
   std::uint64_t sequence = 0;

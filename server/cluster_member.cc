@@ -9,7 +9,7 @@
 
 namespace timeball::server {
 
-ClusterMember::ClusterMember(ClusterOptions options, std::vector<ClusterKey> keys)
+ClusterMember::ClusterMember(ClusterOptions options, ClusterKeys keys)
     : options_(std::move(options)), keys_(std::move(keys)) {}
 
 ClusterMember::Taken ClusterMember::take(std::string_view document, MonotonicTime now,

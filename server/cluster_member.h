@@ -32,7 +32,7 @@ struct ClusterOptions {
 
 class ClusterMember {
  public:
-  ClusterMember(ClusterOptions options, std::vector<ClusterKey> keys);
+  ClusterMember(ClusterOptions options, ClusterKeys keys);
 
   enum class Taken : std::uint8_t {
     kNew,         // its keys are in use now
@@ -43,7 +43,7 @@ class ClusterMember {
   Taken take(std::string_view document, MonotonicTime now, KernelTime wall);
   const std::string& refusal() const { return refusal_; }
   // Other cluster keys, read again from their file.
-  void use(std::vector<ClusterKey> keys) { keys_ = std::move(keys); }
+  void use(ClusterKeys keys) { keys_ = std::move(keys); }
 
   // A document to replace the one in etcd, not in use before take() has it back from there.
   // Its sequence is one more than the own; the first cluster keys seal it. Errors: no randomness.
@@ -67,7 +67,7 @@ class ClusterMember {
                            const EntropySource& entropy) const;
 
   ClusterOptions options_;
-  std::vector<ClusterKey> keys_;
+  ClusterKeys keys_;
   nts::KeyRing ring_;
   std::uint64_t sequence_ = 0;
   std::int64_t rotated_s_ = 0;

@@ -66,10 +66,10 @@ Result<SecretText> read_secret(const char* setting, const std::string& name, std
   return std::move(**text);
 }
 
-Result<std::vector<ClusterKey>> read_cluster_keys(const std::string& name) {
+Result<ClusterKeys> read_cluster_keys(const std::string& name) {
   const auto text = read_secret("etcd.key_file", name, kMaxClusterKeyFileLength);
   if (!text) return tl::unexpected(text.error());
-  auto keys = parse_cluster_keys(text->text);
+  auto keys = parse_cluster_keys(*text);
   if (!keys) return fail(fmt::format("etcd.key_file {}: {}", name, keys.error().message));
   return keys;
 }
@@ -160,7 +160,7 @@ struct Command {
 }  // namespace
 
 struct EtcdKeyProvider::Impl {
-  Impl(const KeysConfig& k, const EtcdConfig& e, EntropySource s, std::vector<ClusterKey> cluster)
+  Impl(const KeysConfig& k, const EtcdConfig& e, EntropySource s, ClusterKeys cluster)
       : keys_config(k),
         config(e),
         entropy(std::move(s)),
@@ -205,7 +205,7 @@ struct EtcdKeyProvider::Impl {
     };
     if (!copy) return refuse(copy.error().message);
     if (!*copy) return {};
-    const auto taken = member.take((*copy)->text, read_monotonic_time(), read_kernel_time());
+    const auto taken = member.take(**copy, read_monotonic_time(), read_kernel_time());
     if (taken != ClusterMember::Taken::kNew) return refuse(member.refusal());
     spdlog::info("cluster {}: keys from the local copy {}, sequence {}", config.cluster,
                  keys_config.file, member.sequence());
@@ -525,7 +525,7 @@ Result<std::unique_ptr<EtcdKeyProvider>> EtcdKeyProvider::open(const KeysConfig&
   if (!etcd.password_file.empty()) {
     const auto text = read_secret("etcd.password_file", etcd.password_file, kMaxPassword);
     if (!text) return tl::unexpected(text.error());
-    password = text->text.substr(0, text->text.find('\n'));
+    password = text->substr(0, text->find('\n'));
   }
   auto impl = std::make_unique<Impl>(keys, etcd, std::move(entropy), std::move(*cluster));
   auto client = EtcdClient::make(impl->context, etcd, std::move(password));
@@ -570,7 +570,7 @@ Result<void> EtcdKeyProvider::verify() const {
   if (path.empty()) return {};
   const auto copy = read_key_file(path, kMaxDocumentLength);
   if (!copy) return fail(fmt::format("keys.file {}: {}", path, copy.error().message));
-  if (*copy && (*copy)->text == document) return {};
+  if (*copy && std::string_view(**copy) == document) return {};
   return fail(fmt::format("keys.file {} does not hold the keys in use; see the log", path));
 }
 

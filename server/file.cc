@@ -118,16 +118,16 @@ Result<std::optional<SecretText>> read_key_file(const std::string& path, std::si
   if (auto safe = check_file(file.get(), path, most, protection); !safe) {
     return fail(safe.error().message);
   }
-  SecretText content(std::string(most + 1, '\0'));
+  SecretText content(most + 1, '\0');
   std::size_t size = 0;
-  while (size < content.text.size()) {
-    const ssize_t n = ::read(file.get(), content.text.data() + size, content.text.size() - size);
+  while (size < content.size()) {
+    const ssize_t n = ::read(file.get(), content.data() + size, content.size() - size);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return fail_errno();
     if (n == 0) break;
     size += static_cast<std::size_t>(n);
   }
-  content.text.resize(size);  // what is cut off was never written to
+  content.resize(size);  // what is cut off was never written to
   return content;
 }
 

@@ -10,10 +10,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "common/base/error.h"
-#include "common/base/secret.h"
+#include "common/base/secret_memory.h"
 
 namespace timeball::server {
 
@@ -46,17 +45,6 @@ std::filesystem::path temporary_name(const std::filesystem::path& path);
 // synchronised, renamed over the old one, the directory synchronised. mode: as chmod(2), whatever
 // the umask. Follows no link. The error is the system's reason, without the path.
 Result<void> replace_file(const std::filesystem::path& path, std::string_view text, mode_t mode);
-
-// A string of key material, wiped at the end of its life.
-struct SecretText {
-  SecretText() = default;
-  explicit SecretText(std::string s) : text(std::move(s)) {}
-  SecretText(SecretText&&) = default;
-  SecretText(const SecretText&) = delete;
-  ~SecretText() { wipe({reinterpret_cast<std::uint8_t*>(text.data()), text.size()}); }
-
-  std::string text;
-};
 
 // What a file of keys must be. kPrivate: this user's own, closed to group and others. kAnybodys:
 // somebody else sees to that, as systemd does to credentials.

@@ -89,7 +89,6 @@ std::runtime_error cannot_listen(const net::Endpoint& endpoint, const error_code
 KeWorker::KeWorker(KeShared& shared)
     : shared_(shared),
       tls_(shared.tls),
-      keys_(shared.keys),
       engine_(shared.implementation),
       random_(crypto::seeded_generator()) {}
 
@@ -271,10 +270,11 @@ void KeWorker::ended(const net::IpAddress& peer, KeOutcome outcome) {
 std::vector<std::uint8_t> KeWorker::respond(const net::IpAddress& peer,
                                             const nts::KeDecision& decision,
                                             const nts::AssociationKeys& keys) {
-  keys_.refresh();
+  // Not held between two sessions: an idle worker would keep keys that have retired.
+  const std::shared_ptr<const nts::KeyRing> ring = shared_.keys.current();
   try {
     (void)crypto::reseed_if_due(random_, read_monotonic_time().ns);  // or again at the next
-    return nts::make_response(decision, shared_.policy_for(peer), keys, *keys_, engine_, random_);
+    return nts::make_response(decision, shared_.policy_for(peer), keys, *ring, engine_, random_);
   } catch (const std::runtime_error&) {  // the generator: no randomness, no cookies
     return nts::make_error_response(nts::KeError::kInternalServerError);
   }

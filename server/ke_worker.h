@@ -113,7 +113,6 @@ class KeWorker {
   std::map<std::pair<net::IpAddress, KeSeniority>, KeSession*> by_prefix_;
   std::uint64_t last_number_ = 0;
   Subscription<TlsContext> tls_;
-  Subscription<nts::KeyRing> keys_;
   crypto::Engine engine_;
   crypto::RandomGenerator random_;
   KeCounters counters_;

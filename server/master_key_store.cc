@@ -81,7 +81,7 @@ std::optional<nts::MasterKey> parse_generation(std::string_view line, std::size_
   return key;
 }
 
-bool ids_distinct(const std::vector<nts::MasterKey>& generations) {
+bool ids_distinct(const nts::MasterKeys& generations) {
   std::unordered_set<std::uint32_t> seen;
   return std::all_of(generations.begin(), generations.end(),
                      [&](const nts::MasterKey& key) { return seen.insert(key.id).second; });
@@ -94,7 +94,7 @@ Result<std::optional<KeyFile>> load(const std::string& path) {
     return fail(fmt::format("master key file {}: {}.", path, content.error().message));
   }
   if (!*content) return std::nullopt;
-  Result<KeyFile> file = parse_key_file((*content)->text);
+  Result<KeyFile> file = parse_key_file(**content);
   if (!file) {
     return fail(
         fmt::format("master key file {}: {}. Put a good copy back, or move it away to make "
@@ -133,14 +133,15 @@ Result<nts::KeyRing> fresh_ring(std::uint32_t first_id, const EntropySource& ent
   return nts::KeyRing::create(first_id, *current, *next);
 }
 
-std::string format_key_file(const KeyFile& file) {
-  std::string text;
-  // Reserved whole: growing would leave copies of keys behind.
+SecretText format_key_file(const KeyFile& file) {
+  SecretText text;
+  // Reserved whole: growing would take pages again and again.
   text.reserve(128 + file.ring.generations().size() * (16 + kIdDigits + kKeyDigits) +
                kDigestLineLength);
   text += kHeader;
   text += kRotated;
-  text += std::to_string(file.rotated_s) + '\n';
+  text += std::to_string(file.rotated_s);
+  text += '\n';
   for (std::size_t i = 0; i < file.ring.generations().size(); ++i) {
     const nts::MasterKey& key = file.ring.generations()[i];
     std::array<std::uint8_t, 4> id{};
@@ -152,7 +153,7 @@ std::string format_key_file(const KeyFile& file) {
     text += '\n';
   }
   text += digest_line(text);
-  return text;  // not the sum's reference: that would leave an unwiped copy behind
+  return text;
 }
 
 Result<KeyFile> parse_key_file(std::string_view text) {
@@ -168,7 +169,7 @@ Result<KeyFile> parse_key_file(std::string_view text) {
   std::string_view rest = body.substr(kHeader.size());
   const std::optional<std::int64_t> rotated = parse_rotated(take_line(rest));
   if (!rotated) return fail("it has no readable \"rotated\" line");
-  std::vector<nts::MasterKey> generations;
+  nts::MasterKeys generations;
   generations.reserve(body.size() / (kIdDigits + kKeyDigits));
   while (!rest.empty()) {
     const auto line = take_line(rest);
@@ -329,8 +330,8 @@ Result<void> MasterKeyStore::replace(nts::KeyRing ring, MonotonicTime now, Kerne
 
 Result<void> MasterKeyStore::write(const KeyFile& file) {
   if (config_.file.empty()) return {};
-  const SecretText content(format_key_file(file));
-  Result<void> done = replace_file(config_.file, content.text, 0600);
+  const SecretText content = format_key_file(file);
+  Result<void> done = replace_file(config_.file, content, 0600);
   if (done) return done;
   ++current_.write_failures;
   publish_status();

@@ -28,6 +28,7 @@
 
 #include "common/base/error.h"
 #include "common/base/published.h"
+#include "common/base/secret_memory.h"
 #include "common/base/seqlock.h"
 #include "common/nts/key_ring.h"
 #include "common/time/time_scales.h"
@@ -46,8 +47,8 @@ struct KeyFile {
 };
 inline constexpr std::int64_t kMaxRotatedSeconds = 9'223'372'036;  // 2262: where nanoseconds end
 
-// The file's text: the caller wipes it. Pure.
-std::string format_key_file(const KeyFile& file);
+// The file's text. Pure.
+SecretText format_key_file(const KeyFile& file);
 // Exactly what format_key_file() writes; the error says what is wrong, not where the file is. Pure.
 Result<KeyFile> parse_key_file(std::string_view text);
 

@@ -4,7 +4,9 @@
 #include <array>
 #include <cassert>
 #include <optional>
+#include <vector>
 
+#include "common/base/secret_memory.h"
 #include "common/ntp/extension_field.h"
 #include "common/ntp/packet.h"
 #include "common/nts/authenticator.h"
@@ -113,7 +115,8 @@ struct Responder::Work {
   std::size_t size = 0;  // of the batch
   std::array<Slot, kBatch> slots;
   std::array<Verdict, kBatch> verdicts;
-  std::array<nts::OpenCookieJob, kBatch> open_cookies;
+  // The keys of the last batch's associations.
+  std::vector<nts::OpenCookieJob, SecretAllocator<nts::OpenCookieJob>> open_cookies{kBatch};
   std::array<crypto::OpenJob, kBatch> open_jobs;
   std::array<crypto::SealJob, kBatch> seal_jobs;
   std::array<std::size_t, kBatch> job_slots;  // which slot a job is for

@@ -26,6 +26,9 @@ constexpr std::size_t kLikelyMore = net::kBatchCapacity / 4;
 // Batches taken from one socket before the others get their turn.
 constexpr int kMaxRounds = 8;
 
+// How long a shard that nobody asks may hold on to keys that have retired.
+constexpr int kIdle_ms = 1000;
+
 }  // namespace
 
 // Nothing of it shares a cache line with another shard.
@@ -77,7 +80,9 @@ struct alignas(64) Shard::Impl {
     }
     handles.push_back({end.fd, POLLIN, 0});
     for (;;) {
-      if (poll(handles.data(), handles.size(), -1) < 0) continue;  // a signal
+      const int ready = poll(handles.data(), handles.size(), kIdle_ms);
+      if (ready == 0) refresh();
+      if (ready <= 0) continue;  // or a signal
       if (handles.back().revents != 0) return;
       for (std::size_t i = 0; i < listeners.size(); ++i) {
         if (handles[i].revents != 0) on_readable(*listeners[i]);
@@ -94,9 +99,13 @@ struct alignas(64) Shard::Impl {
     take_over();
   }
 
-  void answer(Listener& listener, std::span<net::Datagram> batch) {
+  void refresh() {
     keys.refresh();
     access.refresh();
+  }
+
+  void answer(Listener& listener, std::span<net::Datagram> batch) {
+    refresh();
     const ClockState now = clock.load();
     std::span<const Verdict> verdicts;
     try {

@@ -1,14 +1,26 @@
 // timeballd: the daemon's command line. Only here are exceptions caught: one line, exit status 2
 // for a configuration that cannot be used, 1 for a start that failed.
 #include <spdlog/spdlog.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <stdexcept>
 #include <string>
 
+#include "common/base/secret_memory.h"
 #include "server/daemon.h"
 #include "server/settings.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define TIMEBALL_ASAN 1
+#elif defined(__has_feature)
+#define TIMEBALL_ASAN __has_feature(address_sanitizer)
+#else
+#define TIMEBALL_ASAN 0
+#endif
 
 namespace {
 
@@ -32,6 +44,24 @@ void report(const LoadedConfig& loaded) {
   }
 }
 
+// Dumpable 0 keeps the memory from core files and from core_pattern's programs, from ptrace and
+// from /proc for everybody but root; RLIMIT_CORE stands in where something makes it dumpable again.
+void forbid_core_dumps() {
+#if !TIMEBALL_ASAN  // LeakSanitizer traces the process it is in
+  const rlimit none{0, 0};
+  if (prctl(PR_SET_DUMPABLE, 0) != 0 || setrlimit(RLIMIT_CORE, &none) != 0) {
+    throw std::runtime_error("the kernel refuses to forbid core dumps");
+  }
+#endif
+}
+
+void tell_of_unlocked_secrets() {
+  if (timeball::unlocked_secrets() == 0) return;
+  spdlog::warn(
+      "memory for master keys cannot be locked, so that it may get into swap: raise LimitMEMLOCK "
+      "(ulimit -l) to 8 MiB or more, or turn swap off");
+}
+
 int serve(const Options& options, bool config_given) {
   // --print-config without a file shows the defaults.
   const LoadedConfig loaded = options.print_config && !config_given
@@ -52,7 +82,9 @@ int serve(const Options& options, bool config_given) {
     return 0;
   }
   timeball::set_up_log(loaded.config.log.level, loaded.config.log.format);
-  timeball::server::Daemon(loaded.config, options.config).run();
+  timeball::server::Daemon daemon(loaded.config, options.config);
+  tell_of_unlocked_secrets();
+  daemon.run();
   return 0;
 }
 
@@ -78,6 +110,7 @@ int main(int argc, char** argv) {
     return status == 0 ? 0 : kExitBadConfig;
   }
   try {
+    forbid_core_dumps();
     return serve(options, config->count() > 0);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "timeballd: %s\n", error.what());

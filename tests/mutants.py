@@ -504,10 +504,7 @@ KEY_STORE = of(
     (55, "    file = *std::move(loaded);\n", "", "new keys at each start"),
     (61, "age(seconds_of(wall) - rotated_s_);", "age(std::abs(seconds_of(wall) - rotated_s_));",
      "a clock in 1970 makes keys old"),
-    (62, "  text.reserve(128 +", "  if (false) text.reserve(128 +", "copies of the file's text stay in memory"),
-    (62, "~SecretText() { wipe({reinterpret_cast<std::uint8_t*>(text.data()), text.size()}); }", "~SecretText() {}",
-     "the file's text stays in memory"),
-    (63, "replace_file(config_.file, content.text, 0600);", "replace_file(config_.file, content.text, 0644);",
+    (63, "replace_file(config_.file, content, 0600);", "replace_file(config_.file, content, 0644);",
      "file for all to read"),
     (63, "if (status.st_uid != ::geteuid()) {", "if (false) {", "somebody else's file"),
     (63, "if ((status.st_mode & 077) != 0) {", "if ((status.st_mode & 007) != 0) {", "file open to the group"),
@@ -531,6 +528,13 @@ KEY_STORE = of(
     (63, "const fs::path temporary = temporary_name(path);", "const fs::path temporary = path;", "no temporary file"),
     (63, "  ::unlink(path.c_str());\n  const Descriptor file(", "  const Descriptor file(",
      "a link in the temporary file's place ends rotation"),
+) + of(
+    "common/base/secret_memory.h",
+    (62, "std::basic_string<char, std::char_traits<char>, SecretAllocator<char>>;", "std::string;",
+     "the file's text stays in memory"),
+) + of(
+    "server/shard.cc",
+    (62, "kIdle_ms = 1000;", "kIdle_ms = -1;", "a shard that nobody asks keeps retired keys"),
 ) + of(
     "common/base/secret.h",
     (62, "~Secret() { wipe(bytes_); }", "~Secret() {}", "retired keys stay in memory"),

@@ -139,10 +139,10 @@ def meson_test(name, directory, *tests):
           ROOT / directory / "meson-logs" / "testlog.junit.xml")
 
 
-def pytest(name, directory):
+def pytest(name, directory, *tests):
     xml = RESULTS / f"{name}.xml"
-    suite(name, [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rfEs", f"--junitxml={xml}", f"tests/{name}"],
-          xml, TIMEBALL_BUILD=str(ROOT / directory))
+    suite(name, [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rfEs", f"--junitxml={xml}",
+                 *(tests or [f"tests/{name}"])], xml, TIMEBALL_BUILD=str(ROOT / directory))
 
 
 def tidy(_options):
@@ -171,6 +171,7 @@ def release(_options):
     """Assertions off, full optimisation: other machine code, the kernels of common/crypto above all."""
     if build("build"):
         meson_test("release", "build")
+        pytest("secrets", "build", "tests/e2e/test_secrets.py")  # as they lie in the memory of what is deployed
         step("instruction budgets", [PYTHON, "tests/budget.py"])
 
 

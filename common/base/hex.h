@@ -1,14 +1,13 @@
-// Octets as hexadecimal digits, lower case. Pure.
+// Octets as hexadecimal digits, lower case, in a string of any kind. Pure.
 #pragma once
 
-#include <string>
 #include <string_view>
 
 #include "common/base/bytes.h"
 
 namespace timeball {
 
-inline void append_hex(std::string& out, Bytes bytes) {
+inline void append_hex(auto& out, Bytes bytes) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   for (const std::uint8_t b : bytes) {
     out += kDigits[b >> 4];

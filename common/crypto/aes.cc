@@ -48,6 +48,12 @@ bool Aes::encrypt(Bytes in, std::uint8_t* out) {
          static_cast<std::size_t>(written) == in.size();
 }
 
+void Aes::forget() {
+  constexpr std::array<std::uint8_t, 32> kZeros{};
+  const auto length = static_cast<std::size_t>(EVP_CIPHER_CTX_get_key_length(context_.get()));
+  (void)start(Bytes(kZeros).first(length));  // nothing of it allocates: the context has been keyed
+}
+
 [[gnu::noinline]] [[gnu::no_sanitize_address]] void forget_aes() {
   std::array<std::uint8_t, 16384> stack;  // what of it was used below the caller, and more
   wipe(stack);

@@ -1,7 +1,7 @@
 // AES of OpenSSL in the modes the portable rows are built from. Internal to common/crypto.
 //
 // One object is one cipher context: fetched once, keyed anew for every job. It holds the last key's
-// schedule until the next key or its end, when OpenSSL wipes it.
+// schedule until forget(), the next key, or its end.
 //
 // Thread rules: one thread. No allocation of ours after construction.
 #pragma once
@@ -32,6 +32,8 @@ class Aes {
   // Encrypts the stream's next octets: whole blocks, except in CTR. `out` may be where `in` is.
   // Both return false only when the library failed (out of memory).
   [[nodiscard]] bool encrypt(Bytes in, std::uint8_t* out);
+  // Puts a key of zeros in the place of the last one.
+  void forget();
 
  private:
   struct FreeContext {

@@ -122,12 +122,12 @@ class PortableGcmSivRow final : public Row {
   bool seal(std::span<const SealJob> burst) override {
     const bool ok = std::all_of(burst.begin(), burst.end(),
                                 [this](const SealJob& job) { return seal_one(job); });
-    forget_aes();
+    forget();
     return ok;
   }
   void open(std::span<OpenJob> burst) override {
     for (OpenJob& job : burst) job.authentic = open_one(job);
-    forget_aes();
+    forget();
   }
 
  private:
@@ -136,6 +136,10 @@ class PortableGcmSivRow final : public Row {
     ~Keystream() { wipe(blocks); }
   };
 
+  void forget() {
+    ecb_.forget();
+    forget_aes();
+  }
   bool seal_one(const SealJob& job);
   bool open_one(const OpenJob& job);
   bool start(Bytes key, Bytes nonce, Block& authentication_key);

@@ -139,6 +139,11 @@ bool Siv::open(Bytes key, std::span<const Bytes> components, Bytes ciphertext,
   return authentic;
 }
 
+void Siv::forget() {
+  cmac_.forget_key();
+  ctr_.forget();
+}
+
 namespace {
 
 class PortableSivRow final : public Row {
@@ -148,13 +153,13 @@ class PortableSivRow final : public Row {
   bool seal(std::span<const SealJob> burst) override {
     const bool ok = std::all_of(burst.begin(), burst.end(),
                                 [this](const SealJob& job) { return seal_one(job); });
-    forget_aes();
+    forget();
     return ok;
   }
 
   void open(std::span<OpenJob> burst) override {
     for (OpenJob& job : burst) job.authentic = open_one(job);
-    forget_aes();
+    forget();
   }
 
   bool reseal(std::span<ResealJob> burst) override {
@@ -163,11 +168,15 @@ class PortableSivRow final : public Row {
       job.authentic = open_one(job);
       if (job.authentic && !seal_one(job.again())) ok = false;
     }
-    forget_aes();
+    forget();
     return ok;
   }
 
  private:
+  void forget() {
+    siv_.forget();
+    forget_aes();
+  }
   bool seal_one(const SealJob& job) {
     const std::array components = {job.associated_data, job.nonce};
     return siv_.seal(job.key, present(components), job.plaintext, job.ciphertext);

@@ -27,6 +27,8 @@ class Cmac {
   [[nodiscard]] bool digest(Bytes message, const Block* end_mask, Block& mac);
   // Wipes what was derived from the key, the context's own schedule apart.
   void forget();
+  // The schedule, which takes as long as to begin another job.
+  void forget_key() { cbc_.forget(); }
 
  private:
   std::size_t load_chunk(Bytes message, std::size_t offset, const Block* end_mask);
@@ -52,6 +54,8 @@ class Siv {
   // True when authentic; otherwise the plaintext has been zeroed.
   [[nodiscard]] bool open(Bytes key, std::span<const Bytes> components, Bytes ciphertext,
                           MutableBytes plaintext);
+  // Wipes the key of the last job, which takes as long as to begin another.
+  void forget();
 
  private:
   bool s2v(Bytes key, std::span<const Bytes> components, Bytes plaintext, Block& v);

@@ -6,7 +6,7 @@
 
 namespace timeball::nts {
 
-KeyRing::KeyRing(std::vector<MasterKey> generations) : generations_(std::move(generations)) {
+KeyRing::KeyRing(MasterKeys generations) : generations_(std::move(generations)) {
   assert(generations_.size() >= 2);
 }
 
@@ -18,7 +18,7 @@ KeyRing KeyRing::create(std::uint32_t first_id, const MasterKeySecret& current,
 KeyRing KeyRing::rotated(const MasterKeySecret& fresh, std::size_t keep) const {
   assert(!empty());
   const std::size_t kept = std::min(generations_.size(), 1 + keep);  // next, then older ones
-  std::vector<MasterKey> generations;
+  MasterKeys generations;
   generations.reserve(1 + kept);  // no reallocation: no copy left behind to wipe
   generations.push_back({next().id + 1, fresh});
   generations.insert(generations.end(), generations_.begin(),

@@ -13,6 +13,7 @@
 
 #include "common/base/bytes.h"
 #include "common/base/secret.h"
+#include "common/base/secret_memory.h"
 
 namespace timeball::nts {
 
@@ -27,13 +28,15 @@ struct MasterKey {
   bool operator==(const MasterKey&) const = default;
 };
 
+using MasterKeys = std::vector<MasterKey, SecretAllocator<MasterKey>>;
+
 class KeyRing {
  public:
   // No keys yet: requests are dropped rather than answered with a NAK.
   KeyRing() = default;
   // Newest first, generations[0] is the next key, generations[1] the current one. At least two.
   // Identifiers must be distinct.
-  explicit KeyRing(std::vector<MasterKey> generations);
+  explicit KeyRing(MasterKeys generations);
 
   // A first ring: `first_id` is the identifier of its current key.
   static KeyRing create(std::uint32_t first_id, const MasterKeySecret& current,
@@ -55,10 +58,10 @@ class KeyRing {
   const MasterKey& current() const { return generations_[1]; }
   // Null: unknown or retired.
   const MasterKey* find(std::uint32_t id) const;
-  const std::vector<MasterKey>& generations() const { return generations_; }
+  const MasterKeys& generations() const { return generations_; }
 
  private:
-  std::vector<MasterKey> generations_;
+  MasterKeys generations_;
   bool cut_off_ = false;
 };
 

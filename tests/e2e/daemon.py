@@ -14,6 +14,7 @@ import struct
 import subprocess
 import time
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -27,6 +28,8 @@ BINARY = os.path.join(BUILD, "server", "timeballd")
 TOOL = os.path.join(BUILD, "server", "timeball")
 HOST, HOST6 = "127.0.0.1", "::1"
 SERVER_NAME = "time.test"
+with open(BINARY, "rb") as _binary:
+    ASAN = b"__asan_init" in _binary.read()
 SANITIZER_REPORT = re.compile(r"ERROR: \w+Sanitizer|runtime error:|LeakSanitizer|Assertion .* failed")
 
 
@@ -394,6 +397,37 @@ class Daemon:
         return association
 
 
+# --- A look into its memory ------------------------------------------------------------------------
+
+
+def memory(pid):
+    """(the flags of its VmFlags, its octets) of every mapping that can be read; of another's as root only."""
+    try:
+        mem = open(f"/proc/{pid}/mem", "rb")
+    except PermissionError:
+        pytest.skip("a daemon that is not dumpable shows its memory to root alone: run this as root")
+    with mem, open(f"/proc/{pid}/smaps", encoding="utf-8") as f:
+        mappings = re.findall(r"^([0-9a-f]+)-([0-9a-f]+) r.*?^VmFlags: ([a-z0-9 ]*)$", f.read(), re.M | re.S)
+        for low, high, flags in mappings:
+            low, high = int(low, 16), int(high, 16)
+            if high - low > 1 << 30:
+                continue  # ASan's shadow, which holds no octets of ours
+            with contextlib.suppress(OSError, ValueError):
+                mem.seek(low)
+                yield set(flags.split()), mem.read(high - low)
+
+
+def traces(key):
+    """What may be left of a key: itself, either half (the AES keys of SIV), its text in the key file."""
+    text = key.hex().encode()
+    half = len(key) // 2
+    return {key, key[:half], key[half:], text[: 2 * half], text[2 * half :]}
+
+
+def in_memory(pid, needles):
+    return {n for _, block in memory(pid) for n in needles if n in block}
+
+
 # --- Faults from inside ----------------------------------------------------------------------------
 
 
@@ -411,7 +445,7 @@ def sanitizer_runtime():
 class Shim:
     """Preloads shim.c into a daemon: a clock that is stepped, an OpenSSL that fails."""
 
-    FORMAT = "=qII"
+    FORMAT = "=qIIII"
     SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "shim.c")
 
     def __init__(self, directory):
@@ -421,8 +455,10 @@ class Shim:
         subprocess.run(["cc", "-O1", "-fPIC", "-shared", "-o", self.library, self.SOURCE, "-ldl"], check=True)
         self.set()
 
-    def set(self, clock_offset_s=0, fail_export=False, fail_encrypt_one_in=0):
-        octets = struct.pack(self.FORMAT, clock_offset_s, fail_export, fail_encrypt_one_in)
+    def set(self, clock_offset_s=0, fail_export=False, fail_encrypt_one_in=0, ignore_core_limit=False,
+            ignore_dumpable=False):
+        octets = struct.pack(self.FORMAT, clock_offset_s, fail_export, fail_encrypt_one_in, ignore_core_limit,
+                             ignore_dumpable)
         with open(self.control, "r+b" if os.path.exists(self.control) else "wb") as f:
             f.write(octets)
 

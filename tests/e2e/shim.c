@@ -1,17 +1,21 @@
 // Preloaded into the daemon by tests that need what no client can cause: a kernel clock that is
-// stepped, an OpenSSL that fails, and a record of the calls that make a file durable.
+// stepped, an OpenSSL that fails, protection that does not come about, and a record of the calls
+// that make a file durable.
 //
 // TIMEBALL_SHIM names a file of struct control, mapped shared: the test writes, this reads.
 // TIMEBALL_SHIM_LOG names a file that gets one line for each recorded call.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -21,6 +25,8 @@ struct control {
   volatile int64_t clock_offset_s;         // added to CLOCK_REALTIME
   volatile uint32_t fail_export;           // not 0: SSL_export_keying_material fails
   volatile uint32_t fail_encrypt_one_in;   // not 0: one EVP_EncryptUpdate of the daemon's in this many fails
+  volatile uint32_t ignore_core_limit;     // not 0: setrlimit(RLIMIT_CORE) does nothing
+  volatile uint32_t ignore_dumpable;       // not 0: prctl(PR_SET_DUMPABLE) does nothing
 };
 
 static const struct control kNothing;
@@ -83,6 +89,26 @@ int rename(const char* from, const char* to) {
   int (*real)(const char*, const char*) = dlsym(RTLD_NEXT, "rename");
   record("rename", from, to);
   return real(from, to);
+}
+
+static int limit(const char* name, int resource, const struct rlimit* value) {
+  int (*real)(int, const struct rlimit*) = dlsym(RTLD_NEXT, name);
+  return resource == RLIMIT_CORE && control->ignore_core_limit ? 0 : real(resource, value);
+}
+
+int setrlimit(__rlimit_resource_t resource, const struct rlimit* value) { return limit("setrlimit", resource, value); }
+int setrlimit64(__rlimit_resource_t resource, const struct rlimit64* value) {
+  return limit("setrlimit64", resource, (const struct rlimit*)value);
+}
+
+int prctl(int option, ...) {
+  va_list list;
+  va_start(list, option);
+  unsigned long a[4];
+  for (int i = 0; i < 4; ++i) a[i] = va_arg(list, unsigned long);
+  va_end(list);
+  if (option == PR_SET_DUMPABLE && control->ignore_dumpable) return 0;
+  return (int)syscall(SYS_prctl, option, a[0], a[1], a[2], a[3]);
 }
 
 int SSL_export_keying_material(void* ssl, unsigned char* out, size_t out_length, const char* label,

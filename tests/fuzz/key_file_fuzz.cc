@@ -46,7 +46,7 @@ void write_and_damage(Bytes data) {
   const std::size_t damaged = reader.u16();
   const std::uint8_t mask = reader.u8();
   std::uint32_t id = reader.u32();
-  std::vector<nts::MasterKey> generations;
+  nts::MasterKeys generations;
   do {
     nts::MasterKey key{id--, {}};
     MutableBytes octets = key.key.resize(nts::kMasterKeyLength);
@@ -55,7 +55,7 @@ void write_and_damage(Bytes data) {
   } while (reader.ok() || generations.size() < 2);
 
   const KeyFile file{rotated_s, nts::KeyRing(generations)};
-  std::string text = format_key_file(file);
+  SecretText text = format_key_file(file);
   if (text.size() > kMaxKeyFileLength) return;
   const Result<KeyFile> read = parse_key_file(text);
   require(read && read->rotated_s == rotated_s && read->ring.generations() == generations);

@@ -1,8 +1,13 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstdint>
+#include <fstream>
+#include <sstream>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -11,6 +16,7 @@
 #include "common/base/log.h"
 #include "common/base/published.h"
 #include "common/base/secret.h"
+#include "common/base/secret_memory.h"
 #include "common/base/seqlock.h"
 
 namespace timeball {
@@ -55,6 +61,44 @@ TEST(Bytes, Padded4RoundsUp) {
   EXPECT_EQ(padded4(1), 4U);
   EXPECT_EQ(padded4(4), 4U);
   EXPECT_EQ(padded4(13), 16U);
+}
+
+// What the kernel says of the mapping that this lies in.
+std::string mapping_flags(const void* memory) {
+  const auto wanted = reinterpret_cast<std::uintptr_t>(memory);
+  std::ifstream smaps("/proc/self/smaps");
+  bool inside = false;
+  for (std::string line; std::getline(smaps, line);) {
+    std::uintptr_t low = 0;
+    std::uintptr_t high = 0;
+    char dash = 0;
+    if (std::istringstream(line) >> std::hex >> low >> dash >> high && dash == '-') {
+      inside = low <= wanted && wanted < high;
+    }
+    if (inside && line.starts_with("VmFlags:")) return line + " ";
+  }
+  return {};
+}
+
+TEST(SecretMemory, IsNotDumpedNorInheritedAndLockedOrCounted) {
+  const std::uint64_t unlocked_before = unlocked_secrets();
+  const std::vector<std::uint64_t, SecretAllocator<std::uint64_t>> secret(10'000, 7);
+  for (const std::uint64_t* at : {&secret.front(), &secret.back()}) {
+    const std::string flags = mapping_flags(at);
+    EXPECT_NE(flags.find(" dd "), flags.npos) << flags;
+    EXPECT_NE(flags.find(" wf "), flags.npos) << flags;
+    const bool locked = flags.find(" lo ") != flags.npos;
+    EXPECT_EQ(locked, unlocked_secrets() == unlocked_before) << flags;
+  }
+}
+
+TEST(SecretMemory, IsZeroAtFirstAndGoneAtTheEnd) {
+  constexpr std::size_t kSize = 3 * 4096 + 1;
+  auto* const memory = static_cast<std::uint8_t*>(allocate_secret(kSize));
+  EXPECT_EQ(std::count(memory, memory + kSize, 0), kSize);
+  std::fill(memory, memory + kSize, 1);
+  free_secret(memory, kSize);
+  EXPECT_EQ(mapping_flags(memory).find(" dd "), std::string::npos);
 }
 
 TEST(Secret, ShrinkingWipesWhatIsCutOff) {

@@ -28,7 +28,7 @@ EntropySource broken() {
   return [](MutableBytes) -> Result<void> { return fail("no randomness"); };
 }
 
-std::vector<ClusterKey> cluster_keys(std::string_view digits) {
+ClusterKeys cluster_keys(std::string_view digits) {
   std::string text;
   for (const char digit : digits) text += std::string(64, digit) + '\n';
   return *parse_cluster_keys(text);

@@ -69,7 +69,7 @@ std::string sealed(std::string body) {
 
 // The example file with one piece of its text replaced, and a digest that fits.
 std::string resealed(const std::string& from, const std::string& to) {
-  std::string text = format_key_file(example_file());
+  std::string text(format_key_file(example_file()));
   text.resize(text.size() - kDigestLine);
   const std::size_t at = text.find(from);
   EXPECT_NE(at, text.npos) << from;
@@ -82,7 +82,8 @@ TEST(KeyFileFormat, IsTheDocumentedText) {
   body += "\ncurrent 000000ab ";
   for (int i = 0; i < 32; ++i) body += "0f";
   body += "\n";
-  EXPECT_EQ(format_key_file({17, nts::KeyRing::create(0xab, key_of(0x0f), key_of(0xf0))}),
+  EXPECT_EQ(std::string_view(
+                format_key_file({17, nts::KeyRing::create(0xab, key_of(0x0f), key_of(0xf0))})),
             sealed(body));
 }
 
@@ -96,7 +97,7 @@ TEST(KeyFileFormat, SurvivesARoundTripAcrossTheIdentifiersWrap) {
 }
 
 TEST(KeyFileFormat, EveryFlippedBitIsRefused) {
-  const std::string good = format_key_file(example_file());
+  const std::string good(format_key_file(example_file()));
   for (std::size_t i = 0; i < good.size(); ++i) {
     for (int bit = 0; bit < 8; ++bit) {
       std::string bad = good;
@@ -107,7 +108,7 @@ TEST(KeyFileFormat, EveryFlippedBitIsRefused) {
 }
 
 TEST(KeyFileFormat, EveryTruncationAndEveryAdditionIsRefused) {
-  const std::string good = format_key_file(example_file());
+  const std::string good(format_key_file(example_file()));
   for (std::size_t n = 0; n < good.size(); ++n) {
     EXPECT_FALSE(parse_key_file(good.substr(0, n))) << n;
   }
@@ -154,7 +155,7 @@ TEST(KeyFileFormat, SaysWhatIsWrong) {
   EXPECT_NE(message_of(parse_key_file("")).find("does not begin"), std::string::npos);
   EXPECT_NE(message_of(parse_key_file("timeball-master-keys 1\n")).find("cut short"),
             std::string::npos);
-  std::string damaged = format_key_file(example_file());
+  std::string damaged(format_key_file(example_file()));
   damaged[40] ^= 1;
   EXPECT_NE(message_of(parse_key_file(damaged)).find("checksum"), std::string::npos);
   EXPECT_NE(message_of(parse_key_file(resealed("old ", "odd "))).find("key line 3"),
@@ -184,7 +185,7 @@ class MasterKeyStoreTest : public testing::Test {
     std::ifstream file(config_.file, std::ios::binary);
     return {std::istreambuf_iterator<char>(file), {}};
   }
-  void put(const std::string& text, mode_t mode = 0600) {
+  void put(std::string_view text, mode_t mode = 0600) {
     std::ofstream(config_.file, std::ios::binary) << text;
     ASSERT_EQ(::chmod(config_.file.c_str(), mode), 0);
   }
@@ -192,13 +193,13 @@ class MasterKeyStoreTest : public testing::Test {
     struct stat status {};
     return ::stat(config_.file.c_str(), &status) == 0 ? status.st_mode & 07777 : 0;
   }
-  static std::vector<nts::MasterKey> ring_of(const MasterKeyStore& store) {
+  static nts::MasterKeys ring_of(const MasterKeyStore& store) {
     return store.keys().current()->generations();
   }
-  std::vector<nts::MasterKey> ring_in_file() const {
+  nts::MasterKeys ring_in_file() const {
     const Result<KeyFile> file = parse_key_file(content());
     EXPECT_TRUE(file) << file.error().message;
-    return file ? file->ring.generations() : std::vector<nts::MasterKey>{};
+    return file ? file->ring.generations() : nts::MasterKeys{};
   }
 
   fs::path directory_;
@@ -260,8 +261,8 @@ TEST_F(MasterKeyStoreTest, RotatesAndErasesTheOldest) {
   }
   EXPECT_EQ(store->keys().current()->find(first[1].id), nullptr);
   // The erased key is not left in the file under any identifier.
-  const std::string erased = format_key_file({0, nts::KeyRing({first[0], first[1]})});
-  const std::string digits = erased.substr(erased.find("current ") + 17, 64);
+  const SecretText erased = format_key_file({0, nts::KeyRing({first[0], first[1]})});
+  const std::string digits(erased.substr(erased.find("current ") + 17, 64));
   EXPECT_EQ(content().find(digits), std::string::npos);
 }
 
@@ -474,7 +475,7 @@ TEST_F(MasterKeyStoreTest, RekeyDropsEveryGeneration) {
 }
 
 TEST_F(MasterKeyStoreTest, TheMostGenerationsFitTheFile) {
-  std::vector<nts::MasterKey> many;
+  nts::MasterKeys many;
   for (std::uint32_t id = 0; many.size() < kMaxKeep + 2; --id) many.push_back({id, key_of(1)});
   put(format_key_file({0, nts::KeyRing(many)}));
   EXPECT_EQ(open()->status().generations, kMaxKeep + 2);

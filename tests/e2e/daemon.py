@@ -1,9 +1,11 @@
 """Starts, watches and stops the real daemon for the tests of this folder."""
+import array
 import contextlib
 import datetime
 import hashlib
 import http.client
 import ipaddress
+import itertools
 import os
 import random
 import re
@@ -401,20 +403,34 @@ class Daemon:
 
 
 def memory(pid):
-    """(the flags of its VmFlags, its octets) of every mapping that can be read; of another's as root only."""
+    """(the mapping's VmFlags, octets) of all that there is in memory or swap and can be read; by root only, as a rule."""
     try:
-        mem = open(f"/proc/{pid}/mem", "rb")
+        mem, pages = open(f"/proc/{pid}/mem", "rb"), open(f"/proc/{pid}/pagemap", "rb")
     except PermissionError:
         pytest.skip("a daemon that is not dumpable shows its memory to root alone: run this as root")
-    with mem, open(f"/proc/{pid}/smaps", encoding="utf-8") as f:
+    with mem, pages, open(f"/proc/{pid}/smaps", encoding="utf-8") as f:
         mappings = re.findall(r"^([0-9a-f]+)-([0-9a-f]+) r.*?^VmFlags: ([a-z0-9 ]*)$", f.read(), re.M | re.S)
         for low, high, flags in mappings:
             low, high = int(low, 16), int(high, 16)
             if high - low > 1 << 30:
                 continue  # ASan's shadow, which holds no octets of ours
-            with contextlib.suppress(OSError, ValueError):
-                mem.seek(low)
-                yield set(flags.split()), mem.read(high - low)
+            with contextlib.suppress(OSError, ValueError):  # [vsyscall]
+                for start, length in touched(pages, low, high):
+                    mem.seek(start)
+                    yield set(flags.split()), mem.read(length)
+
+
+def touched(pages, low, high):
+    """(address, length) of each run of pages that were ever written or read: the rest only takes time."""
+    page = resource.getpagesize()
+    pages.seek(low // page * 8)
+    entries = array.array("Q", pages.read((high - low) // page * 8))
+    at = low
+    for used, run in itertools.groupby(entry >> 62 != 0 for entry in entries):  # present, or swapped
+        length = len(list(run)) * page
+        if used:
+            yield at, length
+        at += length
 
 
 def traces(key):

@@ -10,7 +10,8 @@ import pytest
 import daemon as daemons
 import ntslib as nts
 
-PROTECTED = {"dd", "lo", "wf"}  # not dumped, locked, wiped in a fork
+# Not dumped, wiped in a fork, locked: the build that is deployed, as ASan makes nothing of mlock.
+PROTECTED = {"dd", "wf"} if daemons.ASAN else {"dd", "wf", "lo"}
 
 
 @contextlib.contextmanager
@@ -73,16 +74,19 @@ def test_retired_keys_are_gone_from_idle_threads_too(start, implementation, keep
 def test_keys_in_use_are_locked_and_left_out_of_dumps(start, implementation):
     """Master keys, and of the clients' keys what the last batch left."""
     with known_keys(start, {"crypto.implementation": implementation, "keys.keep": 2}) as d:
-        clients, masters = work(d), keys_of(d)
+        clients, masters = work(d, per_aead=3), keys_of(d)
+        traces = {key[:16] for key in clients}.union(*(daemons.traces(key) for key in masters))
         found = set()
         for flags, block in daemons.memory(d.process.pid):
-            here = {key for key in masters + clients if any(trace in block for trace in daemons.traces(key))}
-            assert not here or PROTECTED <= flags, f"{len(here)} keys where the flags are {sorted(flags)}"
+            here = {trace for trace in traces if trace in block}
+            assert not here or PROTECTED <= flags, f"{len(here)} traces where the flags are {sorted(flags)}"
             found |= here
         assert set(masters) <= found, "cannot find live keys: the test is blind"
 
 
 def test_memory_that_cannot_be_locked_is_one_warning(start):
+    if daemons.ASAN:
+        pytest.skip("built with ASan, which makes nothing of mlock")
     no_lock = ("prlimit", "--memlock=0:0")
     if os.geteuid() == 0:
         no_lock += ("setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock")

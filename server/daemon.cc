@@ -147,7 +147,7 @@ std::unique_ptr<KeyProvider> make_key_provider(const Config& config) {
   if (config.keys.provider == KeysProvider::kEtcd) {
     return or_throw(EtcdKeyProvider::open(config.keys, config.etcd, &crypto::read_entropy));
   }
-  // Who gives no cookies leaves the file to who does.
+  // Of the processes that share a key file, the one that serves NTS-KE rotates.
   const bool follows = !config.nts_ke.enabled && !config.keys.file.empty();
   return or_throw(MasterKeyStore::open(config.keys, &crypto::read_entropy, read_monotonic_time(),
                                        read_kernel_time(), follows));
@@ -379,7 +379,6 @@ struct Daemon::Impl {
     }
   }
 
-  // Of the processes that share a key file, the one that serves NTS-KE rotates.
   void tick() {
     timer.expires_after(kTick);
     timer.async_wait([this](const boost::system::error_code& error) {

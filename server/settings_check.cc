@@ -119,7 +119,7 @@ void check_ntp_servers(Draft& draft) {
 void check_nts_ke_alone(Draft& draft) {
   const Config& config = draft.loaded.config;
   if (!config.ntp.listen.empty()) return;
-  if (config.keys.file.empty()) {
+  if (config.keys.provider == KeysProvider::kFile && config.keys.file.empty()) {
     draft.error(
         "keys.file",
         "empty, and NTP is served elsewhere: nobody could open the cookies given here; name "

@@ -238,7 +238,7 @@ TEST_P(Loop, KeyEstablishmentGivesWhatTheClientNeeds) {
   const KeDecision decision = negotiate(make_ke_request(options), {});
   const auto& agreement = std::get<KeAgreement>(decision);
   const auto response =
-      parse_ke_response(make_response(decision, {.server = "time.example", .port = 99}, keys_,
+      parse_ke_response(make_response(decision, {.servers = {{"time.example"}}, .port = 99}, keys_,
                                       ring_, engine_, random_),
                         options);
   ASSERT_TRUE(response) << response.error().detail;

@@ -267,8 +267,7 @@ const Bad kCombinations[] = {
     {"NtsKeAloneWithKeysThatNobodyElseHas",
      "[ntp]\nlisten = []\n[nts_ke]\nserver = \"a.example\"\n[keys]\nfile = \"\"\n",
      {"t.toml:6: keys.file: empty, and NTP is served elsewhere: nobody could open the cookies "
-      "given "
-      "here; name the file that the NTP server reads"}},
+      "given here; name the file that the NTP server reads"}},
     {"ListenerTwice",
      "[ntp]\nlisten = [\"0.0.0.0:123\", \"[::]:123\", \"0.0.0.0:123\"]\n",
      {"t.toml:2: ntp.listen: 0.0.0.0:123 stands twice; remove one"}},
@@ -414,9 +413,15 @@ const Bad kDoubtful[] = {
     {"NtsKeAloneWithoutAServer",
      "[ntp]\nlisten = []\n[nts_ke]\nlisten = [\"[::]:4460\"]\nserver = \"192.0.2.1\"\n",
      {"t.toml:5: nts_ke.server: names no NTP server for IPv6 clients, and ntp.listen is empty: "
-      "they "
-      "will go to the address they asked; make sure that another process answers there, or name a "
+      "they will go to the address they asked; make sure that another process answers there, or "
+      "name a "
       "server"}},
+    {"NtsKeAloneWithKeysInEtcdAndNoCopy",
+     "[ntp]\nlisten = []\n[nts_ke]\nserver = \"a.example\"\n[keys]\nprovider = \"etcd\"\n"
+     "file = \"\"\n[etcd]\nendpoints = [\"127.0.0.1:2379\"]\nkey_file = \"k\"\n",
+     {"t.toml:7: keys.file: empty: all clients must run NTS-KE again after each restart; name a "
+      "file "
+      "to keep the keys"}},
     {"NtsKeAloneForBoth", "[ntp]\nlisten = []\n[nts_ke]\nserver = [\"192.0.2.1\", \"::1\"]\n", {}},
     {"PublicAdmin",
      "[admin]\nlisten = \"[::]:9123\"\n",

@@ -1,19 +1,19 @@
 // Which NTS-KE connections are served: decided when one has been accepted, before anything is spent
 // on TLS. Over a limit it is reset and counted; the limits are those of [nts_ke].
 //
-//   wait              The kernel queues what has not been accepted. Who has waited there for longer
-//                     than patience(), a fifth of the deadline, is refused: most likely the client
-//                     has given up already, and those behind wait less.
-//   rate              Token buckets, over all connections and for each prefix. The prefix's one is
-//                     in force only while connections wait for busy_after and longer: it shares a
-//                     busy server out, and never leaves one idle.
-//   places            How many are open, in all and per prefix. When all are taken, the oldest of
-//                     those that have not yet sent a whole ClientHello gives way, for a client has
-//                     that ready when it connects; and if there is none, the oldest, if it is older
-//                     than patience(). Slow clients (slow loris) would hold their places until the
-//                     deadline, and a few thousand of them would keep everybody out. Who is younger
-//                     stays, or a crowd in a hurry would have itself cut short for newcomers that
-//                     are cut short in turn.
+//   wait    The kernel queues what has not been accepted. Who has waited there for longer than a
+//           fifth of the deadline is refused: most likely the client has given up already, and
+//           those behind wait less.
+//   rate    Token buckets, over all connections and for each prefix. The prefix's one is in force
+//           only for who has waited for busy_after or longer: it shares a busy server out, and
+//           never leaves one idle.
+//   places  How many are open, in all and per prefix. When all are taken, the oldest of those gives
+//           way that have not sent a whole ClientHello, which a client has ready when it connects,
+//           if it is older than a hundredth of the deadline; failing that the oldest of the others,
+//           if it is older than a fifth. Slow clients (slow loris) would hold their places until
+//           the deadline, and a few thousand of them would keep everybody out. Who is younger
+//           stays, or a crowd in a hurry would have itself cut short for newcomers that are cut
+//           short in turn.
 //
 // Pure: time is an argument. Any thread; one lock, held for a look at two small tables.
 // Inside of the NTS-KE service; others use server/ke_service.h.
@@ -65,9 +65,9 @@ class KeAdmission {
   unsigned open() const { return open_.load(std::memory_order_relaxed); }
 
  private:
-  static constexpr unsigned kSilenceShare = 20;
+  static constexpr unsigned kSilenceShare = 20;  // of the patience
 
-  const Duration patience_;
+  const Duration patience_;  // a fifth of the deadline
   const Duration busy_after_;
   const unsigned max_per_address_;
   const unsigned ipv4_prefix_;

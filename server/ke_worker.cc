@@ -37,10 +37,11 @@ using namespace std::chrono_literals;
 constexpr auto kAcceptRetry = 50ms;
 constexpr KeSeniority kFirstSilent{.has_spoken = false, .number = 0};
 constexpr KeSeniority kFirstSpoken{.has_spoken = true, .number = 0};
-constexpr int kAcceptedInATurn = 64;
+constexpr int kAcceptedInATurn = 64;  // most of them to be refused
 // Connections that wait to be accepted, per thread and address. What comes beyond the kernel drops,
-// which costs next to nothing; the client's kernel asks again a second later. A thread that does
-// 1,000 to 4,000 a second gets through them after busy_after and within KeAdmission's patience.
+// which costs next to nothing; the client's kernel asks again a second later. For a thread that
+// does 1,000 to 4,000 a second they are more than busy_after, and less than KeAdmission lets them
+// wait.
 constexpr int kBacklog = 1024;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 

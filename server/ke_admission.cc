@@ -5,8 +5,11 @@
 namespace timeball::server {
 namespace {
 
-constexpr unsigned kPatienceShare = 5;     // of the deadline
 constexpr unsigned kRatesKept = 1u << 14;  // prefixes whose rate is known at a time: some 600 KB
+
+Duration patience_of(const NtsKeConfig& config) {
+  return config.deadline / 5;
+}
 
 Duration interval_of(unsigned rate) {
   return Duration(kNsPerSecond / rate);
@@ -25,8 +28,15 @@ RateLimits rates_of(const NtsKeConfig& config) {
 
 }  // namespace
 
+KeWaitLimit::KeWaitLimit(const NtsKeConfig& config) : patience_(patience_of(config)) {}
+
+bool KeWaitLimit::admits(MonotonicTime now, Duration waited) const {
+  const bool overload = now - empty_ > patience_;
+  return waited <= (overload ? patience_ / 2 : patience_);
+}
+
 KeAdmission::KeAdmission(const NtsKeConfig& config, std::uint64_t hash_key)
-    : patience_(config.deadline / kPatienceShare),
+    : patience_(patience_of(config)),
       busy_after_(config.busy_after),
       max_per_address_(config.max_connections_per_address),
       ipv4_prefix_(config.ipv4_prefix),
@@ -42,7 +52,6 @@ net::IpAddress KeAdmission::prefix_of(const net::IpAddress& client) const {
 
 std::optional<KeOutcome> KeAdmission::refuse(const net::IpAddress& prefix, MonotonicTime now,
                                              Duration waited) {
-  if (waited > patience_) return KeOutcome::kRefusedWait;
   const std::lock_guard lock(mutex_);
   if (!rates_.within(prefix, now) && waited >= busy_after_) return KeOutcome::kRefusedAddressRate;
   if (rate_ != 0 && !all_.take(now, interval_of(rate_), burst_)) return KeOutcome::kRefusedRate;

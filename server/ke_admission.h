@@ -3,7 +3,8 @@
 //
 //   wait    The kernel queues what has not been accepted. Who has waited there for longer than a
 //           fifth of the deadline is refused: most likely the client has given up already, and
-//           those behind wait less.
+//           those behind wait less. A queue that has not been empty for as long is no burst but
+//           overload, and half of that is the limit: as many are served, and all of them sooner.
 //   rate    Token buckets, over all connections and for each prefix. The prefix's one is in force
 //           only for who has waited for busy_after or longer: it shares a busy server out, and
 //           never leaves one idle.
@@ -43,6 +44,19 @@ struct KeSeniority {
   friend auto operator<=>(const KeSeniority&, const KeSeniority&) = default;
 };
 
+// How long a connection may have waited in one queue. Pure; one thread.
+class KeWaitLimit {
+ public:
+  explicit KeWaitLimit(const NtsKeConfig& config);
+
+  void queue_was_empty(MonotonicTime now) { empty_ = now; }
+  bool admits(MonotonicTime now, Duration waited) const;
+
+ private:
+  const Duration patience_;
+  MonotonicTime empty_{};  // when it was last
+};
+
 class KeAdmission {
  public:
   // hash_key: random, as RateLimiter's.
@@ -53,7 +67,7 @@ class KeAdmission {
 
   // Under what the limits of this client are counted: its address without the host's bits.
   net::IpAddress prefix_of(const net::IpAddress& client) const;
-  // Why a connection that waited so long to be accepted is refused, its place aside.
+  // Which rate a connection is over that waited so long to be accepted.
   std::optional<KeOutcome> refuse(const net::IpAddress& prefix, MonotonicTime now, Duration waited);
   // Takes a place, to be given back by leave(); or says which limit is reached.
   std::optional<KeOutcome> enter(const net::IpAddress& prefix);

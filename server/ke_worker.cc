@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
@@ -70,6 +71,12 @@ Arrival arrival_of(int socket) {
   return {info.tcpi_state != TCP_ESTABLISHED, std::chrono::milliseconds(info.tcpi_last_data_recv)};
 }
 
+// accept() without descriptors fails whether anybody waits or not.
+bool has_waiting(int listener) {
+  pollfd state{.fd = listener, .events = POLLIN, .revents = 0};
+  return ::poll(&state, 1, 0) == 1;
+}
+
 bool is_refusal(KeOutcome outcome) {
   return outcome >= KeOutcome::kEvicted && outcome <= KeOutcome::kRefusedWait;
 }
@@ -106,7 +113,7 @@ void require_tcp_port_free(const net::Endpoint& endpoint) {
 }
 
 net::Endpoint KeWorker::listen(const net::Endpoint& endpoint) {
-  auto listener = std::make_unique<Listener>(context_);
+  auto listener = std::make_unique<Listener>(context_, shared_.config);
   try {
     bind(listener->acceptor, to_asio(endpoint), true);
     listener->acceptor.set_option(tcp::no_delay(true));  // what is accepted inherits it
@@ -146,11 +153,16 @@ void KeWorker::stop_here() {
 // Nothing ends it but stop(): an error, whatever it is, may pass.
 awaitable<void> KeWorker::accept_loop(Listener& listener) {
   while (listener.acceptor.is_open()) {
-    const auto [closed] = co_await listener.acceptor.async_wait(tcp::acceptor::wait_read, kAwait);
-    if (closed || !listener.acceptor.is_open()) continue;
     std::string trouble;
     try {
-      if (const error_code error = accept_one(listener)) trouble = std::strerror(error.value());
+      const error_code error = accept_one(listener);
+      if (error && error != asio::error::would_block) trouble = std::strerror(error.value());
+      if (error == asio::error::would_block) {
+        co_await listener.acceptor.async_wait(tcp::acceptor::wait_read, kAwait);
+        listener.wait_limit.queue_was_empty(read_monotonic_time());
+      } else if (!error) {
+        co_await asio::post(context_, asio::use_awaitable);
+      }
     } catch (const std::exception& error) {
       trouble = error.what();
     }
@@ -173,23 +185,27 @@ error_code KeWorker::accept_one(Listener& listener) {
     auto size = static_cast<socklen_t>(peer.capacity());
     Descriptor accepted(::accept4(listener.acceptor.native_handle(), peer.data(), &size,
                                   SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (accepted.get() >= 0) {
-      if (begin(std::move(accepted), peer)) return {};
+    if (accepted.open()) {
+      if (begin(std::move(accepted), peer, listener.wait_limit)) return {};
       continue;
     }
-    if (errno == EAGAIN || errno == ECONNABORTED) return {};
-    const bool full = errno == EMFILE || errno == ENFILE;
-    if (!full || !evict_one()) return {errno, boost::system::system_category()};
+    const error_code error(errno, boost::system::system_category());
+    if (error.value() == ECONNABORTED) continue;
+    if (error.value() != EMFILE && error.value() != ENFILE) return error;
+    if (!has_waiting(listener.acceptor.native_handle())) return asio::error::would_block;
+    if (!evict_one()) return error;
   }
   return {};
 }
 
 // Whether it is served. Before that is known, nothing is made but the descriptor.
-bool KeWorker::begin(Descriptor accepted, const tcp::endpoint& peer) {
+bool KeWorker::begin(Descriptor accepted, const tcp::endpoint& peer,
+                     const KeWaitLimit& wait_limit) {
   const net::IpAddress address = net::Endpoint::from_sockaddr(peer.data()).address;
   const net::IpAddress prefix = shared_.admission.prefix_of(address);
   const Arrival arrival = arrival_of(accepted.get());
-  const auto refused = arrival.gone ? KeOutcome::kClosedEarly : admit(prefix, arrival.waited);
+  const auto refused =
+      arrival.gone ? KeOutcome::kClosedEarly : admit(prefix, arrival.waited, wait_limit);
   if (refused) {
     reset_at_close(accepted.get());
     ended(address, *refused);
@@ -211,9 +227,12 @@ bool KeWorker::begin(Descriptor accepted, const tcp::endpoint& peer) {
 }
 
 // Nothing: it has a place.
-std::optional<KeOutcome> KeWorker::admit(const net::IpAddress& prefix, Duration waited) {
+std::optional<KeOutcome> KeWorker::admit(const net::IpAddress& prefix, Duration waited,
+                                         const KeWaitLimit& wait_limit) {
   KeAdmission& admission = shared_.admission;
-  if (const auto refused = admission.refuse(prefix, read_monotonic_time(), waited)) return refused;
+  const MonotonicTime now = read_monotonic_time();
+  if (!wait_limit.admits(now, waited)) return KeOutcome::kRefusedWait;
+  if (const auto refused = admission.refuse(prefix, now, waited)) return refused;
   const auto full = admission.enter(prefix);
   if (!full) return std::nullopt;
   const bool room = full == KeOutcome::kRefusedAddress ? evict_one_of(prefix) : evict_one();

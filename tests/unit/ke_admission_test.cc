@@ -50,10 +50,20 @@ TEST(KeAdmission, PrefixesAreAsConfigured) {
   EXPECT_EQ(admission.prefix_of(address("2001:db8:1:2ff::1")), address("2001:db8:1:2ff::"));
 }
 
-TEST(KeAdmission, WhoHasWaitedForAFifthOfTheDeadlineIsStillServed) {
-  KeAdmission admission(limits(), 1);
-  EXPECT_EQ(admission.refuse(address("192.0.2.1"), kStart, 1s), std::nullopt);
-  EXPECT_EQ(admission.refuse(address("192.0.2.1"), kStart, 1s + 1ns), KeOutcome::kRefusedWait);
+TEST(KeWaitLimit, ABurstMayWaitForAFifthOfTheDeadline) {
+  KeWaitLimit limit(limits());
+  limit.queue_was_empty(kStart);
+  EXPECT_TRUE(limit.admits(kStart + 1s, 1s));
+  EXPECT_FALSE(limit.admits(kStart + 1s, 1s + 1ns));
+}
+
+TEST(KeWaitLimit, AQueueThatIsNeverEmptyMayBeHalfAsLong) {
+  KeWaitLimit limit(limits());
+  limit.queue_was_empty(kStart);
+  EXPECT_TRUE(limit.admits(kStart + 1s + 1ns, 500ms));
+  EXPECT_FALSE(limit.admits(kStart + 1s + 1ns, 500ms + 1ns));
+  limit.queue_was_empty(kStart + 2s);
+  EXPECT_TRUE(limit.admits(kStart + 2s, 1s));
 }
 
 TEST(KeAdmission, TheRateInAllHoldsWhoeverComes) {

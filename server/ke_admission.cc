@@ -1,11 +1,15 @@
 #include "server/ke_admission.h"
 
+#include <algorithm>
+
 #include "common/time/ntp_timestamp.h"
 
 namespace timeball::server {
 namespace {
 
 constexpr unsigned kRatesKept = 1u << 14;  // prefixes whose rate is known at a time: some 600 KB
+
+constexpr unsigned kLeastQueue = 16;
 
 Duration patience_of(const NtsKeConfig& config) {
   return config.deadline / 5;
@@ -28,11 +32,26 @@ RateLimits rates_of(const NtsKeConfig& config) {
 
 }  // namespace
 
-KeWaitLimit::KeWaitLimit(const NtsKeConfig& config) : patience_(patience_of(config)) {}
+KeQueueLimit::KeQueueLimit(const NtsKeConfig& config) : patience_(patience_of(config)) {}
 
-bool KeWaitLimit::admits(MonotonicTime now, Duration waited) const {
-  const bool overload = now - empty_ > patience_;
-  return waited <= (overload ? patience_ / 2 : patience_);
+void KeQueueLimit::was_empty(MonotonicTime now) {
+  empty_ = counted_from_ = now;
+  served_ = 0;
+  length_ = kMost;
+}
+
+bool KeQueueLimit::admits(MonotonicTime now, Duration waited) const {
+  return waited <= (is_overload(now) ? patience_ / 2 : patience_);
+}
+
+unsigned KeQueueLimit::length(MonotonicTime now) {
+  const Duration counted = now - counted_from_;
+  if (!is_overload(now) || counted < patience_) return length_;
+  const auto in_half_of_it = static_cast<std::uint64_t>(served_ * (patience_ / 2) / counted);
+  length_ = static_cast<unsigned>(std::clamp<std::uint64_t>(in_half_of_it, kLeastQueue, kMost));
+  counted_from_ = now;
+  served_ = 0;
+  return length_;
 }
 
 KeAdmission::KeAdmission(const NtsKeConfig& config, std::uint64_t hash_key)

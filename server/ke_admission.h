@@ -4,7 +4,9 @@
 //   wait    The kernel queues what has not been accepted. Who has waited there for longer than a
 //           fifth of the deadline is refused: most likely the client has given up already, and
 //           those behind wait less. A queue that has not been empty for as long is no burst but
-//           overload, and half of that is the limit: as many are served, and all of them sooner.
+//           overload: then half of that is the limit, and the queue as short as what is served in
+//           that time. What comes beyond it the kernel drops, which costs next to nothing; as many
+//           are served, and all of them sooner.
 //   rate    Token buckets, over all connections and for each prefix. The prefix's one is in force
 //           only for who has waited for busy_after or longer: it shares a busy server out, and
 //           never leaves one idle.
@@ -44,17 +46,28 @@ struct KeSeniority {
   friend auto operator<=>(const KeSeniority&, const KeSeniority&) = default;
 };
 
-// How long a connection may have waited in one queue. Pure; one thread.
-class KeWaitLimit {
+// How long a connection may wait in one listener's queue, and how many may. Pure; one thread.
+class KeQueueLimit {
  public:
-  explicit KeWaitLimit(const NtsKeConfig& config);
+  static constexpr unsigned kMost = 1024;
 
-  void queue_was_empty(MonotonicTime now) { empty_ = now; }
+  explicit KeQueueLimit(const NtsKeConfig& config);
+
+  void was_empty(MonotonicTime now);
   bool admits(MonotonicTime now, Duration waited) const;
+  // Counts one that is served.
+  void served() { ++served_; }
+  // How many may wait from now on.
+  unsigned length(MonotonicTime now);
 
  private:
+  bool is_overload(MonotonicTime now) const { return now - empty_ > patience_; }
+
   const Duration patience_;
-  MonotonicTime empty_{};  // when it was last
+  MonotonicTime empty_{};  // when the queue was last
+  MonotonicTime counted_from_{};
+  unsigned served_ = 0;
+  unsigned length_ = kMost;
 };
 
 class KeAdmission {

@@ -39,11 +39,6 @@ constexpr auto kAcceptRetry = 50ms;
 constexpr KeSeniority kFirstSilent{.has_spoken = false, .number = 0};
 constexpr KeSeniority kFirstSpoken{.has_spoken = true, .number = 0};
 constexpr int kAcceptedInATurn = 64;  // most of them to be refused
-// Connections that wait to be accepted, per thread and address. What comes beyond the kernel drops,
-// which costs next to nothing; the client's kernel asks again a second later. For a thread that
-// does 1,000 to 4,000 a second they are more than busy_after, and less than KeAdmission lets them
-// wait.
-constexpr int kBacklog = 1024;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
 // An acceptor that is bound, not yet listening. IPv6 ones take no IPv4.
@@ -117,7 +112,7 @@ net::Endpoint KeWorker::listen(const net::Endpoint& endpoint) {
   try {
     bind(listener->acceptor, to_asio(endpoint), true);
     listener->acceptor.set_option(tcp::no_delay(true));  // what is accepted inherits it
-    listener->acceptor.listen(kBacklog);
+    listener->acceptor.listen(listener->backlog);
     listener->acceptor.non_blocking(true);
     const tcp::endpoint local = listener->acceptor.local_endpoint();
     listeners_.push_back(std::move(listener));
@@ -159,8 +154,9 @@ awaitable<void> KeWorker::accept_loop(Listener& listener) {
       if (error && error != asio::error::would_block) trouble = std::strerror(error.value());
       if (error == asio::error::would_block) {
         co_await listener.acceptor.async_wait(tcp::acceptor::wait_read, kAwait);
-        listener.wait_limit.queue_was_empty(read_monotonic_time());
+        listener.queue.was_empty(read_monotonic_time());
       } else if (!error) {
+        set_backlog(listener);
         co_await asio::post(context_, asio::use_awaitable);
       }
     } catch (const std::exception& error) {
@@ -177,6 +173,13 @@ awaitable<void> KeWorker::accept_loop(Listener& listener) {
   }
 }
 
+void KeWorker::set_backlog(Listener& listener) {
+  const unsigned wanted = listener.queue.length(read_monotonic_time());
+  if (wanted == listener.backlog) return;
+  ::listen(listener.acceptor.native_handle(), static_cast<int>(wanted));
+  listener.backlog = wanted;
+}
+
 // One that is served, and those before it that are refused. Then it is the sessions' turn: what is
 // begun goes on, however many come.
 error_code KeWorker::accept_one(Listener& listener) {
@@ -186,7 +189,7 @@ error_code KeWorker::accept_one(Listener& listener) {
     Descriptor accepted(::accept4(listener.acceptor.native_handle(), peer.data(), &size,
                                   SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (accepted.open()) {
-      if (begin(std::move(accepted), peer, listener.wait_limit)) return {};
+      if (begin(std::move(accepted), peer, listener.queue)) return {};
       continue;
     }
     const error_code error(errno, boost::system::system_category());
@@ -199,19 +202,19 @@ error_code KeWorker::accept_one(Listener& listener) {
 }
 
 // Whether it is served. Before that is known, nothing is made but the descriptor.
-bool KeWorker::begin(Descriptor accepted, const tcp::endpoint& peer,
-                     const KeWaitLimit& wait_limit) {
+bool KeWorker::begin(Descriptor accepted, const tcp::endpoint& peer, KeQueueLimit& queue) {
   const net::IpAddress address = net::Endpoint::from_sockaddr(peer.data()).address;
   const net::IpAddress prefix = shared_.admission.prefix_of(address);
   const Arrival arrival = arrival_of(accepted.get());
   const auto refused =
-      arrival.gone ? KeOutcome::kClosedEarly : admit(prefix, arrival.waited, wait_limit);
+      arrival.gone ? KeOutcome::kClosedEarly : admit(prefix, arrival.waited, queue);
   if (refused) {
     reset_at_close(accepted.get());
     ended(address, *refused);
     return false;
   }
   KeLease lease(shared_.admission, prefix);
+  queue.served();
   tls_.refresh();
   auto ssl = tls_->new_session();
   if (!ssl) throw std::bad_alloc();
@@ -228,10 +231,10 @@ bool KeWorker::begin(Descriptor accepted, const tcp::endpoint& peer,
 
 // Nothing: it has a place.
 std::optional<KeOutcome> KeWorker::admit(const net::IpAddress& prefix, Duration waited,
-                                         const KeWaitLimit& wait_limit) {
+                                         KeQueueLimit& queue) {
   KeAdmission& admission = shared_.admission;
   const MonotonicTime now = read_monotonic_time();
-  if (!wait_limit.admits(now, waited)) return KeOutcome::kRefusedWait;
+  if (!queue.admits(now, waited)) return KeOutcome::kRefusedWait;
   if (const auto refused = admission.refuse(prefix, now, waited)) return refused;
   const auto full = admission.enter(prefix);
   if (!full) return std::nullopt;

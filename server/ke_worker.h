@@ -92,18 +92,19 @@ class KeWorker {
  private:
   struct Listener {
     Listener(boost::asio::io_context& context, const NtsKeConfig& config)
-        : acceptor(context), retry(context), wait_limit(config) {}
+        : acceptor(context), retry(context), queue(config) {}
     boost::asio::ip::tcp::acceptor acceptor;
     boost::asio::steady_timer retry;
-    KeWaitLimit wait_limit;
+    KeQueueLimit queue;
+    unsigned backlog = KeQueueLimit::kMost;
   };
 
   boost::asio::awaitable<void> accept_loop(Listener& listener);
   boost::system::error_code accept_one(Listener& listener);
-  bool begin(Descriptor accepted, const boost::asio::ip::tcp::endpoint& peer,
-             const KeWaitLimit& wait_limit);
+  static void set_backlog(Listener& listener);
+  bool begin(Descriptor accepted, const boost::asio::ip::tcp::endpoint& peer, KeQueueLimit& queue);
   std::optional<KeOutcome> admit(const net::IpAddress& prefix, Duration waited,
-                                 const KeWaitLimit& wait_limit);
+                                 KeQueueLimit& queue);
   bool evict_one();
   bool evict_one_of(const net::IpAddress& prefix);
   bool evict(KeSession& session);

@@ -1,12 +1,19 @@
 #include "server/ke_admission.h"
 
+#include <algorithm>
+
 #include "common/time/ntp_timestamp.h"
 
 namespace timeball::server {
 namespace {
 
-constexpr unsigned kPatienceShare = 5;     // of the deadline
 constexpr unsigned kRatesKept = 1u << 14;  // prefixes whose rate is known at a time: some 600 KB
+
+constexpr unsigned kLeastQueue = 16;
+
+Duration patience_of(const NtsKeConfig& config) {
+  return config.deadline / 5;
+}
 
 Duration interval_of(unsigned rate) {
   return Duration(kNsPerSecond / rate);
@@ -25,8 +32,30 @@ RateLimits rates_of(const NtsKeConfig& config) {
 
 }  // namespace
 
+KeQueueLimit::KeQueueLimit(const NtsKeConfig& config) : patience_(patience_of(config)) {}
+
+void KeQueueLimit::was_empty(MonotonicTime now) {
+  empty_ = counted_from_ = now;
+  served_ = 0;
+  length_ = kMost;
+}
+
+bool KeQueueLimit::admits(MonotonicTime now, Duration waited) const {
+  return waited <= (is_overload(now) ? patience_ / 2 : patience_);
+}
+
+unsigned KeQueueLimit::length(MonotonicTime now) {
+  const Duration counted = now - counted_from_;
+  if (!is_overload(now) || counted < patience_) return length_;
+  const auto in_half_of_it = static_cast<std::uint64_t>(served_ * (patience_ / 2) / counted);
+  length_ = static_cast<unsigned>(std::clamp<std::uint64_t>(in_half_of_it, kLeastQueue, kMost));
+  counted_from_ = now;
+  served_ = 0;
+  return length_;
+}
+
 KeAdmission::KeAdmission(const NtsKeConfig& config, std::uint64_t hash_key)
-    : patience_(config.deadline / kPatienceShare),
+    : patience_(patience_of(config)),
       busy_after_(config.busy_after),
       max_per_address_(config.max_connections_per_address),
       ipv4_prefix_(config.ipv4_prefix),
@@ -42,7 +71,6 @@ net::IpAddress KeAdmission::prefix_of(const net::IpAddress& client) const {
 
 std::optional<KeOutcome> KeAdmission::refuse(const net::IpAddress& prefix, MonotonicTime now,
                                              Duration waited) {
-  if (waited > patience_) return KeOutcome::kRefusedWait;
   const std::lock_guard lock(mutex_);
   if (!rates_.within(prefix, now) && waited >= busy_after_) return KeOutcome::kRefusedAddressRate;
   if (rate_ != 0 && !all_.take(now, interval_of(rate_), burst_)) return KeOutcome::kRefusedRate;

@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
@@ -37,11 +38,7 @@ using namespace std::chrono_literals;
 constexpr auto kAcceptRetry = 50ms;
 constexpr KeSeniority kFirstSilent{.has_spoken = false, .number = 0};
 constexpr KeSeniority kFirstSpoken{.has_spoken = true, .number = 0};
-constexpr int kAcceptedInATurn = 64;
-// Connections that wait to be accepted, per thread and address. What comes beyond the kernel drops,
-// which costs next to nothing; the client's kernel asks again a second later. A thread that does
-// 1,000 to 4,000 a second gets through them after busy_after and within KeAdmission's patience.
-constexpr int kBacklog = 1024;
+constexpr int kAcceptedInATurn = 64;  // most of them to be refused
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
 // An acceptor that is bound, not yet listening. IPv6 ones take no IPv4.
@@ -67,6 +64,12 @@ Arrival arrival_of(int socket) {
   socklen_t size = sizeof(info);
   if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return {};
   return {info.tcpi_state != TCP_ESTABLISHED, std::chrono::milliseconds(info.tcpi_last_data_recv)};
+}
+
+// accept() without descriptors fails whether anybody waits or not.
+bool has_waiting(int listener) {
+  pollfd state{.fd = listener, .events = POLLIN, .revents = 0};
+  return ::poll(&state, 1, 0) == 1;
 }
 
 bool is_refusal(KeOutcome outcome) {
@@ -104,11 +107,11 @@ void require_tcp_port_free(const net::Endpoint& endpoint) {
 }
 
 net::Endpoint KeWorker::listen(const net::Endpoint& endpoint) {
-  auto listener = std::make_unique<Listener>(context_);
+  auto listener = std::make_unique<Listener>(context_, shared_.config);
   try {
     bind(listener->acceptor, to_asio(endpoint), true);
     listener->acceptor.set_option(tcp::no_delay(true));  // what is accepted inherits it
-    listener->acceptor.listen(kBacklog);
+    listener->acceptor.listen(listener->backlog);
     listener->acceptor.non_blocking(true);
     const tcp::endpoint local = listener->acceptor.local_endpoint();
     listeners_.push_back(std::move(listener));
@@ -144,11 +147,17 @@ void KeWorker::stop_here() {
 // Nothing ends it but stop(): an error, whatever it is, may pass.
 awaitable<void> KeWorker::accept_loop(Listener& listener) {
   while (listener.acceptor.is_open()) {
-    const auto [closed] = co_await listener.acceptor.async_wait(tcp::acceptor::wait_read, kAwait);
-    if (closed || !listener.acceptor.is_open()) continue;
     std::string trouble;
     try {
-      if (const error_code error = accept_one(listener)) trouble = std::strerror(error.value());
+      const error_code error = accept_one(listener);
+      if (error && error != asio::error::would_block) trouble = std::strerror(error.value());
+      if (error == asio::error::would_block) {
+        co_await listener.acceptor.async_wait(tcp::acceptor::wait_read, kAwait);
+        listener.queue.was_empty(read_monotonic_time());
+      } else if (!error) {
+        set_backlog(listener);
+        co_await asio::post(context_, asio::use_awaitable);
+      }
     } catch (const std::exception& error) {
       trouble = error.what();
     }
@@ -163,6 +172,13 @@ awaitable<void> KeWorker::accept_loop(Listener& listener) {
   }
 }
 
+void KeWorker::set_backlog(Listener& listener) {
+  const unsigned wanted = listener.queue.length(read_monotonic_time());
+  if (wanted == listener.backlog) return;
+  ::listen(listener.acceptor.native_handle(), static_cast<int>(wanted));
+  listener.backlog = wanted;
+}
+
 // One that is served, and those before it that are refused. Then it is the sessions' turn: what is
 // begun goes on, however many come.
 error_code KeWorker::accept_one(Listener& listener) {
@@ -171,29 +187,33 @@ error_code KeWorker::accept_one(Listener& listener) {
     auto size = static_cast<socklen_t>(peer.capacity());
     Descriptor accepted(::accept4(listener.acceptor.native_handle(), peer.data(), &size,
                                   SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (accepted.get() >= 0) {
-      if (begin(std::move(accepted), peer)) return {};
+    if (accepted.open()) {
+      if (begin(std::move(accepted), peer, listener.queue)) return {};
       continue;
     }
-    if (errno == EAGAIN || errno == ECONNABORTED) return {};
-    const bool full = errno == EMFILE || errno == ENFILE;
-    if (!full || !evict_one()) return {errno, boost::system::system_category()};
+    const error_code error(errno, boost::system::system_category());
+    if (error.value() == ECONNABORTED) continue;
+    if (error.value() != EMFILE && error.value() != ENFILE) return error;
+    if (!has_waiting(listener.acceptor.native_handle())) return asio::error::would_block;
+    if (!evict_one()) return error;
   }
   return {};
 }
 
 // Whether it is served. Before that is known, nothing is made but the descriptor.
-bool KeWorker::begin(Descriptor accepted, const tcp::endpoint& peer) {
+bool KeWorker::begin(Descriptor accepted, const tcp::endpoint& peer, KeQueueLimit& queue) {
   const net::IpAddress address = net::Endpoint::from_sockaddr(peer.data()).address;
   const net::IpAddress prefix = shared_.admission.prefix_of(address);
   const Arrival arrival = arrival_of(accepted.get());
-  const auto refused = arrival.gone ? KeOutcome::kClosedEarly : admit(prefix, arrival.waited);
+  const auto refused =
+      arrival.gone ? KeOutcome::kClosedEarly : admit(prefix, arrival.waited, queue);
   if (refused) {
     reset_at_close(accepted.get());
     ended(address, *refused);
     return false;
   }
   KeLease lease(shared_.admission, prefix);
+  queue.served();
   tls_.refresh();
   auto ssl = tls_->new_session();
   if (!ssl) throw std::bad_alloc();
@@ -209,9 +229,12 @@ bool KeWorker::begin(Descriptor accepted, const tcp::endpoint& peer) {
 }
 
 // Nothing: it has a place.
-std::optional<KeOutcome> KeWorker::admit(const net::IpAddress& prefix, Duration waited) {
+std::optional<KeOutcome> KeWorker::admit(const net::IpAddress& prefix, Duration waited,
+                                         KeQueueLimit& queue) {
   KeAdmission& admission = shared_.admission;
-  if (const auto refused = admission.refuse(prefix, read_monotonic_time(), waited)) return refused;
+  const MonotonicTime now = read_monotonic_time();
+  if (!queue.admits(now, waited)) return KeOutcome::kRefusedWait;
+  if (const auto refused = admission.refuse(prefix, now, waited)) return refused;
   const auto full = admission.enter(prefix);
   if (!full) return std::nullopt;
   const bool room = full == KeOutcome::kRefusedAddress ? evict_one_of(prefix) : evict_one();

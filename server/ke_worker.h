@@ -91,15 +91,20 @@ class KeWorker {
 
  private:
   struct Listener {
-    explicit Listener(boost::asio::io_context& context) : acceptor(context), retry(context) {}
+    Listener(boost::asio::io_context& context, const NtsKeConfig& config)
+        : acceptor(context), retry(context), queue(config) {}
     boost::asio::ip::tcp::acceptor acceptor;
     boost::asio::steady_timer retry;
+    KeQueueLimit queue;
+    unsigned backlog = KeQueueLimit::kMost;
   };
 
   boost::asio::awaitable<void> accept_loop(Listener& listener);
   boost::system::error_code accept_one(Listener& listener);
-  bool begin(Descriptor accepted, const boost::asio::ip::tcp::endpoint& peer);
-  std::optional<KeOutcome> admit(const net::IpAddress& prefix, Duration waited);
+  static void set_backlog(Listener& listener);
+  bool begin(Descriptor accepted, const boost::asio::ip::tcp::endpoint& peer, KeQueueLimit& queue);
+  std::optional<KeOutcome> admit(const net::IpAddress& prefix, Duration waited,
+                                 KeQueueLimit& queue);
   bool evict_one();
   bool evict_one_of(const net::IpAddress& prefix);
   bool evict(KeSession& session);

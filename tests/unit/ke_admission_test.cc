@@ -50,10 +50,47 @@ TEST(KeAdmission, PrefixesAreAsConfigured) {
   EXPECT_EQ(admission.prefix_of(address("2001:db8:1:2ff::1")), address("2001:db8:1:2ff::"));
 }
 
-TEST(KeAdmission, WhoHasWaitedForAFifthOfTheDeadlineIsStillServed) {
-  KeAdmission admission(limits(), 1);
-  EXPECT_EQ(admission.refuse(address("192.0.2.1"), kStart, 1s), std::nullopt);
-  EXPECT_EQ(admission.refuse(address("192.0.2.1"), kStart, 1s + 1ns), KeOutcome::kRefusedWait);
+TEST(KeQueueLimit, ABurstMayWaitForAFifthOfTheDeadline) {
+  KeQueueLimit queue(limits());
+  queue.was_empty(kStart);
+  EXPECT_TRUE(queue.admits(kStart + 1s, 1s));
+  EXPECT_FALSE(queue.admits(kStart + 1s, 1s + 1ns));
+  EXPECT_EQ(queue.length(kStart + 1s), KeQueueLimit::kMost);
+}
+
+TEST(KeQueueLimit, AQueueThatIsNeverEmptyMayBeHalfAsLong) {
+  KeQueueLimit queue(limits());
+  queue.was_empty(kStart);
+  EXPECT_TRUE(queue.admits(kStart + 1s + 1ns, 500ms));
+  EXPECT_FALSE(queue.admits(kStart + 1s + 1ns, 500ms + 1ns));
+  queue.was_empty(kStart + 2s);
+  EXPECT_TRUE(queue.admits(kStart + 2s, 1s));
+}
+
+void serve(KeQueueLimit& queue, unsigned count) {
+  for (unsigned i = 0; i < count; ++i) queue.served();
+}
+
+TEST(KeQueueLimit, UnderOverloadAsManyMayWaitAsAreServedMeanwhile) {
+  KeQueueLimit queue(limits());
+  queue.was_empty(kStart);
+  serve(queue, 400);
+  EXPECT_EQ(queue.length(kStart + 1s), KeQueueLimit::kMost);
+  EXPECT_EQ(queue.length(kStart + 2s), 100u) << "200 a second, for half a second";
+  serve(queue, 600);
+  EXPECT_EQ(queue.length(kStart + 2999ms), 100u) << "counted once a second";
+  EXPECT_EQ(queue.length(kStart + 3s), 300u);
+  EXPECT_EQ(queue.length(kStart + 4s), 16u) << "nobody was served, yet it may go on";
+  serve(queue, 100'000);
+  EXPECT_EQ(queue.length(kStart + 5s), KeQueueLimit::kMost);
+}
+
+TEST(KeQueueLimit, WhenItWasEmptyAsManyAsEverMayWait) {
+  KeQueueLimit queue(limits());
+  queue.was_empty(kStart);
+  ASSERT_EQ(queue.length(kStart + 2s), 16u);
+  queue.was_empty(kStart + 3s);
+  EXPECT_EQ(queue.length(kStart + 3s), KeQueueLimit::kMost);
 }
 
 TEST(KeAdmission, TheRateInAllHoldsWhoeverComes) {

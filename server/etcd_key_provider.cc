@@ -198,6 +198,7 @@ struct EtcdKeyProvider::Impl {
 
   Result<void> restore() {
     if (keys_config.file.empty()) return {};
+    ::unlink(temporary_name(keys_config.file).c_str());  // left behind by a crash
     const auto copy = read_key_file(keys_config.file, kMaxDocumentLength);
     const auto refuse = [&](const std::string& why) {
       return fail(fmt::format("keys.file {}: {}. Move it away to begin from etcd alone.",

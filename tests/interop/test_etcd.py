@@ -1,5 +1,7 @@
 """One etcd, and timeballd as its client: what lies there, who may, and what happens when it is not as it should be."""
+import collections
 import os
+import re
 import subprocess
 
 import daemon as daemons
@@ -104,6 +106,55 @@ def test_a_restart_without_etcd_goes_on_from_the_local_copy(pair, etcd):
     etcd.begin()
     wait_for(lambda: in_contact(one), 20, "the alarm is over")
     assert "answers again" in one.log()
+
+
+def calls_on(trace):
+    """[(system call, which of its thread's)] in order: strace's injection counts for each thread, too."""
+    seen, found = collections.Counter(), []
+    for thread, name in re.findall(r"^(\d+) +(\w+)\(", trace.read_text(errors="replace"), re.M):
+        seen[thread, name] += 1
+        found.append((name, seen[thread, name]))
+    return list(dict.fromkeys(found))
+
+
+def test_killed_at_each_call_that_writes_the_local_copy_leaves_old_or_new(pair, etcd, tmp_path):
+    """Each start meets a newer document in etcd than in its copy, and writes that; then it starts without etcd."""
+    one, two = pair
+    one.stop()
+    with open(one.key_file, encoding="ascii") as copy:
+        old = copy.read()
+    wait_for(lambda: two.ask("keys", "rotate").returncode == 0, 20, "rotated")
+    new = etcd.ask("get", "--print-value-only", KEYS).rstrip("\n") + "\n"
+    trace, temporary = tmp_path / "trace", one.key_file + ".tmp"
+    strace = ["strace", "-f", "-qq", "-o", str(trace), f"--trace-path={temporary}", f"--trace-path={one.directory}"]
+
+    def begin(*wrapper):
+        daemons.write_file(one.key_file, old.encode())
+        one.wrapper = list(wrapper)
+        one.spawn()
+
+    begin(*strace)
+    wait_for(lambda: os.path.exists(one.key_file) and open(one.key_file).read() == new, 20, "the copy is written")
+    wait_for(one._ready, 20, "ready")
+    subprocess.run(["pkill", "-TERM", "-P", str(one.process.pid)], check=True)
+    one.process.wait(20)
+    calls = calls_on(trace)
+    assert {"openat", "write", "fsync", "rename"} <= {call for call, _ in calls}, calls
+    outcomes = set()
+    for call, n in calls:
+        begin(*strace, f"--inject={call}:signal=KILL:when={n}")
+        assert one.process.wait(20) in (-9, 137), (call, n, one.log())
+        with open(one.key_file, encoding="ascii") as copy:
+            left = copy.read()
+        assert left in (old, new), (call, n)
+        outcomes.add(left)
+        one.wrapper = []
+        one.settings["etcd.endpoints"] = ["127.0.0.1:1"]  # nobody
+        one.start()
+        assert has_keys(one) and not os.path.exists(temporary), (call, n)
+        one.stop()
+        one.settings["etcd.endpoints"] = [etcd.endpoint]
+    assert outcomes == {old, new}, "not both were seen: the test is blind"
 
 
 def test_without_etcd_and_without_a_copy_it_waits(make_server, settings, etcd):

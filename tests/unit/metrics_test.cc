@@ -100,7 +100,11 @@ refclock::RackStatus rack_status() {
 MetricSources all_sources(const ShardCounters& shard) {
   MetricSources sources = from_shards({&shard});
   sources.nts_ke = ke_sample;
-  sources.keys = [] { return KeysSample{}; };
+  sources.keys = [] {
+    KeysSample sample;
+    sample.status.cluster = ClusterStatus{};
+    return sample;
+  };
   sources.certificates = [] { return CertificatesStatus{{{}}, 0, 0}; };
   sources.clock = [] { return ClockSample{}; };
   sources.rack = rack_status;

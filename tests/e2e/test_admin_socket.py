@@ -70,7 +70,7 @@ def test_line_64_rekey_makes_every_cookie_worthless_at_once(server):
 
 
 def test_verify_sees_a_file_that_is_another_or_not_safe(server):
-    assert "holds the keys in use" in server.command("keys", "verify")
+    assert "stored, whole and safe" in server.command("keys", "verify")
     ours = daemons.KeyFile.read(server.key_file)
     daemons.KeyFile.make(77).write(server.key_file)
     assert "holds other keys than those in use" in server.ask("keys", "verify").stderr

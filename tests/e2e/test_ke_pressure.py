@@ -287,5 +287,5 @@ def test_memory_is_flat_over_repeated_load(start):
             daemons.wait_for(lambda: d.metric("timeball_nts_ke_connections_open") == 0, what="quiet")
             sizes.append(resident(d))
         print([f"{s >> 10} KiB" for s in sizes])
-        # A sanitizer keeps what is freed; at the end it looks for leaks itself.
-        assert sanitized or sizes[-1] < 1.05 * sizes[1] + (1 << 20), sizes
+        # A sanitizer keeps what is freed; at the end it looks for leaks itself. The heap has its size after three rounds.
+        assert sanitized or sizes[-1] < 1.05 * sizes[2] + (1 << 20), sizes

@@ -124,7 +124,7 @@ class Cluster:
         return path
 
     def make_certificates(self, name, addresses):
-        return daemons.LabCertificates(str(self.make(name)), list(addresses))
+        return daemons.LabCertificates(str(self.make(name)), addresses=list(addresses))
 
     def start(self, name, stack):
         """A machine that has been given nothing but its configuration."""

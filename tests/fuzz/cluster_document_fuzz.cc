@@ -21,7 +21,7 @@ EntropySource from(Bytes data) {
   };
 }
 
-const std::vector<ClusterKey>& keys() {
+const ClusterKeys& keys() {
   static const auto keys = parse_cluster_keys(std::string(64, 'a') + '\n' + std::string(64, 'b'));
   return *keys;
 }

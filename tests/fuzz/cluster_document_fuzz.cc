@@ -35,7 +35,7 @@ void read(std::string_view text) {
 
 void seal_and_damage(Bytes data) {
   ByteReader reader(data);
-  const std::uint64_t sequence = 1 + reader.u32();
+  const std::uint64_t sequence = std::uint64_t{1} + reader.u32();
   const std::size_t damaged = reader.u32();
   const std::uint8_t mask = reader.u8();
   const auto ring = fresh_ring(reader.u32(), from(data));

@@ -151,7 +151,7 @@ Result<ClusterKeys> parse_cluster_keys(std::string_view text) {
     text.remove_prefix(std::min(text.size(), line.size() + 1));
     if (line.empty()) continue;
     ClusterKey key;
-    if (!parse_hex(line, key.secret.resize(32))) {
+    if (!parse_hex(line, key.secret.resize(kClusterKeyLength))) {
       return fail(
           "write each cluster key as 64 hexadecimal digits (0-9, a-f) on a line of its own, as "
           "openssl rand -hex 32 makes them");

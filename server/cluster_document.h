@@ -30,11 +30,11 @@
 namespace timeball::server {
 
 inline constexpr std::size_t kMaxDocumentLength = 3 * kMaxKeyFileLength;
-inline constexpr std::size_t kMaxClusterName = 64;
 inline constexpr std::size_t kMaxClusterKeyFileLength = 4096;
 
+inline constexpr std::size_t kClusterKeyLength = 32;  // AES-256-GCM
 struct ClusterKey {
-  Secret<32> secret;
+  Secret<kClusterKeyLength> secret;
   std::string id;
 };
 

@@ -312,8 +312,4 @@ awaitable<Error> EtcdClient::watch(std::string_view key, std::function<void()> t
   co_return error;
 }
 
-void EtcdClient::hang_up() {
-  if (impl_->watching) impl_->watching->tcp().cancel();
-}
-
 }  // namespace timeball::server

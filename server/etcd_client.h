@@ -43,8 +43,6 @@ class EtcdClient {
   // Until something goes wrong, which it returns: calls `told` whenever something is told of
   // `key`. On a connection of its own, to the endpoint that answers calls.
   boost::asio::awaitable<Error> watch(std::string_view key, std::function<void()> told);
-  // Ends a watch.
-  void hang_up();
 
   // Over all that a call takes on one endpoint.
   static constexpr std::chrono::milliseconds kDeadline{1500};

@@ -21,7 +21,6 @@
 #include <thread>
 #include <utility>
 
-#include "common/base/log.h"
 #include "common/base/seqlock.h"
 #include "server/clocks.h"
 #include "server/cluster_member.h"
@@ -34,7 +33,6 @@ namespace {
 namespace asio = boost::asio;
 namespace json = boost::json;
 using asio::awaitable;
-using boost::system::error_code;
 using namespace std::chrono_literals;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
@@ -280,10 +278,10 @@ struct EtcdKeyProvider::Impl {
       return false;
     }
     const bool mended = !std::exchange(refused, std::string()).empty();
-    if (mended) publish();
-    if (taken == ClusterMember::Taken::kNew) {
-      keep_copy();
-      publish();
+    const bool is_new = taken == ClusterMember::Taken::kNew;
+    if (is_new) keep_copy();
+    if (is_new || mended) publish();
+    if (is_new) {
       spdlog::info("cluster {}: sequence {}, current {:08x}, {} generations", config.cluster,
                    member.sequence(), member.ring().current().id,
                    member.ring().generations().size());

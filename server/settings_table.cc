@@ -239,13 +239,20 @@ struct HostPort {
   std::string write(const std::string& text) const { return quote_toml(text); }
 };
 
-struct UserName {
+// A short word of some characters.
+struct Word {
+  std::string_view described;  // "1 to 64 of a-z"
+  std::size_t min;
+  bool (*allowed)(unsigned char);
+
+  static constexpr std::size_t kMax = 64;
+
   std::string type() const { return "text"; }
-  std::string range() const { return "up to 64 printable characters"; }
+  std::string range() const { return std::string(described); }
   std::optional<std::string> read(const TomlValue& value, Problems& problems) const {
     const auto* text = as<std::string>(value);
-    const auto printable = [](unsigned char c) { return c > 0x20 && c < 0x7f; };
-    if (text != nullptr && text->size() <= 64 && std::ranges::all_of(*text, printable)) {
+    if (text != nullptr && text->size() >= min && text->size() <= kMax &&
+        std::ranges::all_of(*text, allowed)) {
       return *text;
     }
     expected("a name in quotes, " + range(), value, problems);
@@ -254,22 +261,13 @@ struct UserName {
   std::string write(const std::string& text) const { return quote_toml(text); }
 };
 
+constexpr Word kUserName{"up to 64 printable characters", 0,
+                         [](unsigned char c) { return c > 0x20 && c < 0x7f; }};
 // Part of a path of etcd's.
-struct ClusterName {
-  std::string type() const { return "text"; }
-  std::string range() const { return "1 to 64 of a-z, 0-9, - and ."; }
-  std::optional<std::string> read(const TomlValue& value, Problems& problems) const {
-    static constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789-.";
-    const auto* text = as<std::string>(value);
-    if (text != nullptr && !text->empty() && text->size() <= 64 &&
-        text->find_first_not_of(kLetters) == std::string::npos) {
-      return *text;
-    }
-    expected("a name in quotes, " + range(), value, problems);
-    return std::nullopt;
-  }
-  std::string write(const std::string& text) const { return quote_toml(text); }
-};
+constexpr Word kClusterName{"1 to 64 of a-z, 0-9, - and .", 1, [](unsigned char c) {
+                              return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
+                                     c == '.';
+                            }};
 
 struct Aead {
   std::string type() const { return "AEAD number"; }
@@ -562,7 +560,7 @@ void add_etcd(std::vector<Setting>& rows) {
   rows.push_back(row(kAt, &EtcdConfig::endpoints, List<std::string, HostPort>{},
                      {"etcd.endpoints", "[]", "", kRestart,
                       "client addresses of the etcd cluster; all of its members"}));
-  rows.push_back(row(kAt, &EtcdConfig::cluster, ClusterName{},
+  rows.push_back(row(kAt, &EtcdConfig::cluster, kClusterName,
                      {"etcd.cluster", R"("default")", "", kRestart,
                       "the servers that share keys; etcd's paths begin with /timeball/NAME/"}));
   rows.push_back(
@@ -580,7 +578,7 @@ void add_etcd(std::vector<Setting>& rows) {
   rows.push_back(row(kAt, &EtcdConfig::private_key, Path{},
                      {"etcd.private_key", R"("")", "", kRestart, "PEM key of that certificate"}));
   rows.push_back(
-      row(kAt, &EtcdConfig::user, UserName{},
+      row(kAt, &EtcdConfig::user, kUserName,
           {"etcd.user", R"("")", "", kRestart, "etcd's user name for this server; empty: none"}));
   rows.push_back(row(kAt, &EtcdConfig::password_file, Path{},
                      {"etcd.password_file", R"("")", "", kRestart,

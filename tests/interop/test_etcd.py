@@ -23,7 +23,7 @@ def write_secret(path, text):
 def etcd(namespace, tmp_path):
     (tmp_path / "etcd").mkdir()
     with Etcd(tmp_path / "etcd", "e1", {"e1": "127.0.0.1"}) as member:
-        wait_for(member.healthy, 60, "etcd is up")
+        wait_for(member.healthy, 20, "etcd is up")
         yield member
 
 
@@ -255,7 +255,7 @@ def test_tls_with_client_certificates_and_a_password(make_server, settings, tmp_
     # With passwords etcd's gateway takes no certificate that bears a common name.
     tls = daemons.LabCertificates(str(tmp_path / "tls"), addresses=[daemons.HOST, address], subject="")
     with Etcd(tmp_path / "secure", "e1", {"e1": address}, tls=tls) as etcd:
-        wait_for(etcd.healthy, 60, "etcd is up")
+        wait_for(etcd.healthy, 20, "etcd is up")
         for words in ("user add root:secret", "user grant-role root root", "user add timeball:sesame",
                       "role add timeball", "role grant-permission timeball --prefix readwrite /timeball/lab/",
                       "user grant-role timeball timeball", "auth enable"):

@@ -267,9 +267,19 @@ struct EtcdKeyProvider::Impl {
     }
   }
 
-  // Whether the document at hand may be replaced.
+  // Whether the document at hand may be replaced. One that is sealed under another cluster key:
+  // that may have been put into the file meanwhile.
   bool take(const std::string& document) {
-    const auto taken = member.take(document, read_monotonic_time(), read_kernel_time());
+    const auto offer = [&] {
+      return member.take(document, read_monotonic_time(), read_kernel_time());
+    };
+    auto taken = offer();
+    if (taken == ClusterMember::Taken::kUnreadable) {
+      if (auto fresh = read_cluster_keys(config.key_file)) {
+        member.use(std::move(*fresh));
+        taken = offer();
+      }
+    }
     if (taken == ClusterMember::Taken::kUnreadable) {
       if (std::exchange(refused, member.refusal()) == member.refusal()) return false;
       spdlog::error("cluster {}: what lies in etcd is refused: {}. The keys that are here stay",
@@ -288,15 +298,6 @@ struct EtcdKeyProvider::Impl {
     }
     older = taken == ClusterMember::Taken::kOlder;
     return true;
-  }
-
-  // A document sealed under another cluster key: that may have been put into the file meanwhile.
-  bool take_with_fresh_keys(const std::string& document) {
-    if (take(document)) return true;
-    auto fresh = read_cluster_keys(config.key_file);
-    if (!fresh) return false;
-    member.use(std::move(*fresh));
-    return take(document);
   }
 
   // ---- Who rotates.
@@ -391,7 +392,7 @@ struct EtcdKeyProvider::Impl {
     const Result<Found> found = co_await read();
     if (!found) co_return not_heard(found.error().message);
     older = false;
-    const bool usable = !found->document || take_with_fresh_keys(*found->document);
+    const bool usable = !found->document || take(*found->document);
     heard();  // only now: until it knows the newest keys a member is cut off
     if (!usable) {
       fail_commands("what lies in etcd is refused: " + refused);

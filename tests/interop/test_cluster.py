@@ -16,6 +16,7 @@ from ntsload import load
 from peers import Chrony, key_exchanges
 
 ROTATION, KEEP = 5, 9
+ROUNDS = int(os.environ.get("TIMEBALL_ROUNDS", "1"))  # of everything, a minute each
 CLUSTER = "lab"
 NTP_PORT, KE_PORT = 123, 4460
 VIRTUAL = "10.77.1.100"  # the address that clients know; it moves
@@ -250,10 +251,11 @@ def test_three_servers_are_one_to_their_clients(cluster, stack):
                                         cluster.client.wrapper))
     wait_for(client.synchronised, 30, "chronyd synchronised")
 
-    move_about(cluster, client)
-    lose_etcd(cluster, background)
-    partition(cluster)
-    replies(client, 8)
+    for _ in range(ROUNDS):
+        move_about(cluster, client)
+        lose_etcd(cluster, background)
+        partition(cluster)
+        replies(client, 8)
 
     background.end()
     assert background.naks == [] and cluster.sum("nak") == 0

@@ -6,12 +6,13 @@
 
 const kUnits = [["s", 1], ["ms", 1e-3], ["us", 1e-6], ["ns", 1e-9], ["ps", 1e-12]];
 const known = (value) => value !== null && value !== undefined;
+const unit_of = (value) => kUnits.find(([, scale]) => Math.abs(value) >= 0.9995 * scale) ?? kUnits.at(-1);
 
 // A duration as physicists write it. `up`: a bound, never made smaller by rounding. `to`: what it is uncertain by.
 function seconds(value, {up = false, to = null} = {}) {
   if (!known(value)) return "unknown";
   if (value === 0) return "0 s";
-  const [unit, scale] = kUnits.find(([, scale]) => Math.abs(value) >= 0.9995 * scale) ?? kUnits.at(-1);
+  const [unit, scale] = unit_of(value);
   const number = value / scale;
   let decimals = Math.max(0, 2 - Math.floor(Math.log10(Math.max(1, Math.abs(number)))));
   if (to) decimals = Math.min(9, Math.max(0, -Math.floor(Math.log10(to / scale))));
@@ -70,8 +71,7 @@ function facts(list, rows) {
   rows = rows.filter(([, text]) => text !== null);
   const terms = [...list.querySelectorAll("dt")];
   if (terms.length !== rows.length || terms.some((node, i) => node.textContent !== rows[i][0])) {
-    const pairs = rows.map(([term]) => [element("dt", {}, term), element("dd")]);
-    list.replaceChildren(...(list.classList.contains("tiles") ? pairs.map((p) => element("div", {}, ...p)) : pairs.flat()));
+    list.replaceChildren(...rows.map(([term]) => element("div", {}, element("dt", {}, term), element("dd"))));
   }
   [...list.querySelectorAll("dd")].forEach((node, i) => {
     say(node, rows[i][1]);
@@ -104,7 +104,7 @@ const kWaiting = {
 function verdict_of({time}) {
   const within = known(time.error_bound_s) ? `within ${seconds(time.error_bound_s, {up: true})}` : "error unknown";
   const reference = time.reference_id || "an unnamed reference";
-  const served = `Served at stratum ${time.stratum}; reference ${reference}.`;
+  const served = `Served at stratum ${time.stratum}.`;
   if (!time.synchronised) {
     const why = kWaiting[time.state] ?? (time.state ? "" : "The kernel's clock is not synchronised.");
     return {level: "bad", text: "NOT SYNCHRONISED: clients are told to stay away",
@@ -125,9 +125,8 @@ let last_announced = null;
 
 // Aloud only when the answer has become another, and not with each new bound.
 function announce(kind, text) {
-  const now = `${kind}`;
-  if (now === last_announced) return;
-  last_announced = now;
+  if (kind === last_announced) return;
+  last_announced = kind;
   say($("announcer"), text);
 }
 
@@ -166,31 +165,27 @@ function show_time({time}) {
   const bound = time.error_bound_s;
   shown("time", true);
   facts($("time-facts"), [
-    ["State", time.state ? `${time.state} for ${span(time.state_s)}` : null],
-    ["Also", time.flags?.length ? time.flags.map(words).join(", ") : null, true],
+    ["State", time.state],
+    ["In it for", time.state && span(time.state_s)],
+    ["Flags", time.flags?.length ? time.flags.map(words).join(", ") : null, true],
     ["Error bound", seconds(bound, {up: true})],
-    ["UTC minus kernel's clock", seconds(time.offset_s, {to: bound})],
+    ["UTC minus kernel clock", seconds(time.offset_s, {to: bound})],
     ["Reference", time.reference_id || "none"],
     ["Heard from it", known(time.reference_age_s) ? `${span(time.reference_age_s)} ago` : "never"],
     ["Stratum", String(time.stratum)],
     ["Leap second", kLeaps[time.leap] ?? "unknown", time.leap === 3],
     ["Root delay", seconds(time.root_delay_s)],
     ["Root dispersion", seconds(time.root_dispersion_s, {up: true})],
-    ["Without GNSS for", known(time.holdover_s) ? span(time.holdover_s) : null],
-    ["Until the bound's limit", known(time.holdover_remaining_s) ? span(time.holdover_remaining_s) : null],
   ]);
 }
 
 // ---- Plots over time.
 
+const kCourse = 21600, kFine = 600;  // seconds: of points as the history has them, and of those of each second
 const kHeight = 158, kTop = 8, kBottom = 24, kRight = 10;
 
-const course = {step: 10, points: [], latest: null, cursor: null, range: 21600};
-
-// What there is to draw, and the newest second with it.
-function course_points() {
-  return course.latest ? [...course.points, course.latest] : course.points;
-}
+// ahead: UTC minus the page's own clock, seconds; while the server does not know UTC it goes on from there.
+const course = {step: 10, points: [], cursor: null, range: kCourse, ahead: performance.timeOrigin / 1000};
 
 function decade_ticks(least, most) {
   const steps = [];
@@ -213,17 +208,16 @@ function linear_ticks(least, most) {
   return {low: labelled[0], high: labelled.at(-1), labelled, step};
 }
 
-// Of all ticks in one unit, with as many decimals as the step needs.
+// On a linear scale all in one unit, with as many decimals as the step needs.
 function second_labels({labelled, step}) {
-  if (!step) return labelled.map((t) => {
-    const [unit, scale] = kUnits.find(([, scale]) => t >= 0.999 * scale) ?? kUnits.at(-1);
-    return `${Math.round(t / scale)} ${unit}`;
+  return labelled.map((tick) => {
+    const [unit, scale] = unit_of(step ? Math.max(...labelled.map(Math.abs)) : tick);
+    const decimals = step ? Math.max(0, -Math.floor(Math.log10(step / scale) + 1e-6)) : 0;
+    return `${(tick / scale).toFixed(decimals)} ${unit}`;
   });
-  const largest = Math.max(...labelled.map(Math.abs));
-  const [unit, scale] = kUnits.find(([, scale]) => largest >= 0.999 * scale) ?? kUnits.at(-1);
-  const decimals = Math.max(0, -Math.floor(Math.log10(step / scale) + 1e-6));
-  return labelled.map((t) => `${(t / scale).toFixed(decimals)} ${unit}`);
 }
+
+const is_shaded = ({state}) => known(state) && state !== "LOCKED";
 
 class Plot {
   constructor(host, {key, title, text, labels = (ticks) => ticks.labelled.map(count), logarithmic = false, floor = null}) {
@@ -241,10 +235,10 @@ class Plot {
   // The points in range, the scale's ends and labels; how wide these are.
   measure() {
     this.width = this.svg.clientWidth;
-    const all = course_points();
+    const all = course.points;
     this.now = all.at(-1)?.t ?? 0;
-    this.from = Math.max(this.now - course.range, Math.min(all[0]?.t ?? 0, this.now - 600));
-    this.points = all.filter((p) => p.t >= this.from);
+    this.from = Math.max(this.now - course.range, Math.min(all[0]?.t ?? 0, this.now - 120));
+    this.points = all.filter((p) => p.t >= this.from && p.t <= this.now);
     const values = this.points.filter((p) => this.has(p)).map((p) => p[this.key]);
     this.ticks = null;
     if (!this.width || values.length === 0) return 0;
@@ -282,7 +276,7 @@ class Plot {
     const nodes = this.ticks.labelled.flatMap((tick, i) => [
       drawn("path", {class: "grid", d: `M${this.left} ${this.y(tick).toFixed(1)}H${this.width - kRight}`}),
       drawn("text", {x: this.left - 8, y: this.y(tick) + 4, "text-anchor": "end"}, this.texts[i])]);
-    const room = Math.max(2, (this.width - this.left) / 76);
+    const room = Math.max(2, (this.width - this.left) / 56);
     const step = [60, 120, 300, 600, 900, 1800, 3600, 7200].find((s) => (this.now - this.from) / s <= room) ?? 14400;
     for (let t = Math.ceil(this.from / step) * step; t <= this.now; t += step) {
       const x = this.x(t);
@@ -311,7 +305,7 @@ class Plot {
   shades() {
     const runs = [];
     this.points.forEach((p, i) => {
-      if (!p.state || p.state === "LOCKED") return;
+      if (!is_shaded(p)) return;
       const end = Math.min(p.t + course.step, this.now);
       if (runs.length && !this.is_gap(i) && runs.at(-1)[1] >= p.t) runs.at(-1)[1] = end;
       else runs.push([p.t, end]);
@@ -325,7 +319,7 @@ class Plot {
     const i = course.cursor === null ? this.points.length - 1 : nearest(this.points, course.cursor);
     const point = this.points[i], value = point[this.key];
     const reading = known(value) ? this.text(value, point) : "no value";
-    say(this.readout, `${clock_of(point.t)} UTC  ${reading}${point.state && point.state !== "LOCKED" ? `  ${point.state}` : ""}`);
+    say(this.readout, `${clock_of(point.t)} UTC  ${reading}${is_shaded(point) ? `  ${point.state}` : ""}`);
     this.svg.setAttribute("aria-valuemax", this.points.length - 1);
     this.svg.setAttribute("aria-valuenow", i);
     this.svg.setAttribute("aria-valuetext", this.readout.textContent);
@@ -380,22 +374,32 @@ function set_cursor(t) {
 function draw_plots() {
   if (document.hidden) return;
   const widths = plots.map((plot) => plot.measure());
+  $("shade-note").hidden = !plots[0].points.some(is_shaded);
   for (const plot of plots) plot.paint(Math.max(...widths.filter((_, i) => plots[i].host === plot.host)));
 }
 
+async function asked(path, options = {}) {
+  const reply = await fetch(path, options);
+  if (!reply.ok) throw new Error(`${path}: ${reply.status}`);
+  return reply;
+}
+
 async function load_history() {
-  const {step_s, points} = await (await fetch("api/v1/history")).json();
-  Object.assign(course, {step: step_s, points, latest: null});
+  const {step_s, points} = await (await asked("api/v1/history")).json();
+  Object.assign(course, {step: step_s, points});
   draw_plots();
 }
 
 function note_in_course(status) {
-  const t = (status.now ? Date.parse(status.now.slice(0, 23) + "Z") : Date.now()) / 1000;
+  const here = performance.now() / 1000;
+  if (status.now) course.ahead = Date.parse(status.now.slice(0, 23) + "Z") / 1000 - here;
+  const t = here + course.ahead;
   const {error_bound_s, offset_s, state} = status.time;
-  course.latest = {t, error_bound_s, offset_s, state, requests_per_s: status.ntp.requests_per_s,
-                   handshakes_per_s: status.nts_ke?.handshakes_per_s ?? null};
-  if (t - (course.points.at(-1)?.t ?? 0) >= course.step) course.points.push(course.latest);
-  course.points = course.points.filter((p) => p.t > t - 21600);
+  const before = course.points.at(-1);
+  const between = before !== undefined && Math.floor(t / course.step) === Math.floor(before.t / course.step);
+  course.points.push({t, between, error_bound_s, offset_s, state, requests_per_s: status.ntp.requests_per_s,
+                      handshakes_per_s: status.nts_ke?.handshakes_per_s ?? null});
+  course.points = course.points.filter((p) => p.t > t - (p.between ? kFine : kCourse));
   shown("course", true);
   draw_plots();
 }
@@ -468,19 +472,19 @@ function show_rubidium({rubidium, pulses}) {
   say($("rubidium-title"), rubidium ? "Rubidium and pulses" : "Pulses");
   facts($("rubidium-facts"), rubidium ? [
     ["Model", rubidium.model],
+    ["Says it is", rubidium.identity ?? null],
     ["Locked", told(rubidium.locked), rubidium.locked === false],
     ["Phase", known(rubidium.phase_s) ? seconds(rubidium.phase_s) : null],
     ["Temperature", known(rubidium.temperature_c) ? `${rubidium.temperature_c.toFixed(1)} °C` : null],
     ...Object.entries(rubidium.readings ?? {}).map(([name, value]) => [words(name), told(value)]),
   ] : []);
-  facts($("pulse-facts"), (pulses ?? []).map((p) => [p.device, [`${count(p.pulses)} pulses`, p.missed ? `${count(p.missed)} missed` : "",
-    known(p.width_s) ? `${seconds(p.width_s)} wide` : ""].filter(Boolean).join(", ")]));
+  facts($("pulse-facts"), (pulses ?? []).map((p) => [p.device, [p.open ? "" : "NOT OPEN", `${p.input} pulse`, `${count(p.pulses)} so far`,
+    p.missed ? `${count(p.missed)} missed` : "", known(p.width_s) ? `${seconds(p.width_s)} wide` : ""].filter(Boolean).join(", "), !p.open]));
 }
 
 function show_sources({samples}) {
   if (!shown("sources", samples?.length)) return;
-  facts($("source-facts"), samples.map(({source, name, device, driver, ...rest}, i) => [String(name ?? device ?? driver ?? source ?? i),
-    Object.entries(rest).map(([key, value]) => key.endsWith("_s") ? `${words(key.slice(0, -2))} ${seconds(value)}` : `${words(key)} ${told(value)}`).join(", ")]));
+  facts($("source-facts"), samples.map((s) => [s.device, `${plural(s.samples, "sample")}, ${count(s.refused)} refused, offset ${seconds(s.offset_s)}`]));
 }
 
 // Largest first, and what never happened not at all.
@@ -502,12 +506,9 @@ function show_service({ntp, nts_ke}) {
 }
 
 function show_latency({ntp, nts_ke}) {
-  const rows = [["T3 to the wire", ntp.t3_to_wire_s], ["NTS-KE handshake", nts_ke?.handshake_s]].filter(([, times]) => times);
-  if (!shown("latency", rows.length)) return;
-  const body = $("latencies");
-  while (body.rows.length > rows.length) body.lastElementChild.remove();
-  while (body.rows.length < rows.length) body.append(element("tr", {}, element("th", {scope: "row"}), element("td"), element("td")));
-  rows.forEach(([name, {p50, p99}], i) => [name, seconds(p50), seconds(p99)].forEach((text, j) => say(body.rows[i].cells[j], text)));
+  const measured = [["T3 to the wire", ntp.t3_to_wire_s], ["NTS-KE handshake", nts_ke?.handshake_s]].filter(([, times]) => times);
+  if (!shown("latency", measured.length)) return;
+  facts($("latencies"), measured.flatMap(([name, {p50, p99}]) => [[`${name}, median`, seconds(p50)], ["99 %", seconds(p99)]]));
 }
 
 function show_keys({keys}) {
@@ -541,7 +542,7 @@ let settings = [];
 
 async function load_settings() {
   try {
-    settings = await (await fetch("api/v1/config")).json();
+    settings = await (await asked("api/v1/config")).json();
     show_settings();
   } catch {
     say($("config-count"), "The server does not answer; open this again when it does.");
@@ -576,40 +577,52 @@ const kSilence = 3.5;    // seconds without a word, after which the page says so
 const kGivenUp = 12;     // and after which another connection is tried
 const kReconnect = 1000; // ms
 
-let heard = null;        // performance.now() of the last event
-let said = null;         // the last status
-let stream = null;
+let heard = null;        // performance.now() of the last status, and that
+let said = null;
+let connection = null;
 
 function show(status) {
-  if (said && said.version !== status.version) return location.reload();  // the server has been upgraded, and its page with it
-  const verdict = verdict_of(status);
+  if (said && said.version !== status.version) return location.reload();  // an upgrade: the page may have changed, too
   said = status;
+  const verdict = verdict_of(status);
   show_verdict(verdict);
-  say($("host"), status.host);
+  say($("host"), status.host ?? "");
   say($("clock"), status.now ? `${status.now.slice(0, 10)} ${status.now.slice(11, 19)} UTC` : "time unknown");
   say($("version"), `timeballd ${status.version}`);
   say($("uptime"), `up ${span(status.uptime_s)}`);
-  for (const part of [show_time, show_receiver, show_rubidium, show_sources, show_service, show_latency, show_keys, show_certificates, note_in_course]) part(status);
   show_alarms(status.alarms);
-  document.title = `${{good: "✓", warn: "!", bad: "✗"}[verdict.level]} ${verdict.text} (${status.host})`;
+  for (const part of [show_time, show_receiver, show_rubidium, show_sources, show_service, show_latency, show_keys,
+                      show_certificates, note_in_course]) part(status);
+  document.title = `${{good: "✓", warn: "!", bad: "✗"}[verdict.level]} ${verdict.text} (${status.host ?? "Timeball"})`;
   const raised = status.alarms.map((a) => a.name);
   announce([verdict.level, status.time.state, ...raised].join(),
            `${verdict.text}. ${raised.length ? `${plural(raised.length, "alarm")}: ${raised.join(", ")}` : "No alarms"}.`);
 }
 
-function connect() {
-  stream?.close();
-  stream = new EventSource("api/v1/events");
-  stream.addEventListener("open", () => { load_history().catch(() => {}); });
-  stream.addEventListener("status", (event) => {
-    heard = performance.now();
-    show(JSON.parse(event.data));
-    watch();
-  });
-  stream.addEventListener("error", () => {
-    stream.close();
-    setTimeout(connect, kReconnect);
-  });
+function hear(status) {
+  heard = performance.now();
+  show(status);
+  watch();
+}
+
+// Server-sent events, by fetch and not by EventSource, which can neither carry a token nor tell why it failed.
+async function listen() {
+  connection = new AbortController();
+  try {
+    const reply = await asked("api/v1/events", {signal: connection.signal});
+    load_history().catch(() => {});
+    const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let text = "";;) {
+      const {done, value} = await reader.read();
+      if (done) break;
+      const events = (text + value).split("\n\n");
+      text = events.pop();
+      for (const event of events) queueMicrotask(() => hear(JSON.parse(event.slice(event.indexOf("data: ") + 6))));
+    }
+  } catch {
+    // As when it ends: watch() says so.
+  }
+  setTimeout(listen, kReconnect);
 }
 
 // Once a second: has the server been heard?
@@ -619,12 +632,13 @@ function watch() {
   document.body.classList.toggle("lost", lost);
   say($("link"), lost ? "no connection" : heard === null ? "connecting" : "live");
   if (!lost) return;
-  const past = said ? `Last heard ${span(silence)} ago; what it said then is below, greyed: ${verdict_of(said).text}. ` : "";
+  const past = said ? `Last heard ${span(silence)} ago, and greyed below: ${verdict_of(said).text}. ` : "";
   show_verdict({level: "bad", text: "No connection to the server: whether the time is right is not known", detail: `${past}Trying again.`});
   document.title = "? No connection (Timeball)";
   announce("lost", "No connection to the server.");
-  if (silence % kGivenUp > kGivenUp - 1) connect();
+  if (silence % kGivenUp > kGivenUp - 1) connection.abort();
 }
 
-connect();
+asked("api/v1/status").then((reply) => reply.json()).then(hear).catch(() => {});  // the stream's first comes a second later
+listen();
 setInterval(watch, 1000);

@@ -1,11 +1,12 @@
-// The panel: shows what /api/v1/status says, once a second, as /api/v1/events sends it. Read only. Text reaches the
-// page as text nodes alone, and styles by classes and attributes of SVG: the Content-Security-Policy allows nothing else.
+// The panel: shows what /api/v1/status says, once a second, as /api/v1/events sends it. Read only. Text reaches
+// the page as text nodes alone, style as classes and attributes of SVG: the policy of its server allows no more.
 "use strict";
 
 // ---- Words and numbers.
 
 const kUnits = [["s", 1], ["ms", 1e-3], ["us", 1e-6], ["ns", 1e-9], ["ps", 1e-12]];
 const known = (value) => value !== null && value !== undefined;
+const if_known = (value, text) => known(value) ? text(value) : null;
 const unit_of = (value) => kUnits.find(([, scale]) => Math.abs(value) >= 0.9995 * scale) ?? kUnits.at(-1);
 
 // A duration as physicists write it. `up`: a bound, never made smaller by rounding. `to`: what it is uncertain by.
@@ -39,6 +40,7 @@ function count(value) {
 const bytes = (value) => !known(value) ? "unknown" : value < 1e6 ? `${count(value / 1e3)} kB` :
     value < 1e9 ? `${count(value / 1e6)} MB` : `${count(value / 1e9)} GB`;
 const clock_of = (t, from = 11, to = 19) => new Date(t * 1000).toISOString().slice(from, to);
+const listed = (...parts) => parts.filter(Boolean).join(", ");
 const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 const words = (name) => String(name).replaceAll("_", " ");
 
@@ -47,19 +49,15 @@ const words = (name) => String(name).replaceAll("_", " ");
 const $ = (id) => document.getElementById(id);
 
 // Children are nodes, or text.
-function element(name, attributes = {}, ...children) {
-  const node = document.createElement(name);
+function filled(node, attributes, children) {
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   node.append(...children);
   return node;
 }
 
-function drawn(name, attributes = {}, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
+const element = (name, attributes = {}, ...children) => filled(document.createElement(name), attributes, children);
+const drawn = (name, attributes = {}, ...children) =>
+    filled(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
 
 // What has not changed is left alone: a reader may be selecting it.
 function say(node, text) {
@@ -90,6 +88,7 @@ function shown(id, data) {
 
 const kSigns = {good: "M4 13l5 5L20 6", warn: "M12 3L22 20H2zM12 10v4M12 17v.1", bad: "M5 5l14 14M19 5L5 19",
                 none: "M12 3a9 9 0 1 0 .1 0M12 7v5l3 2"};
+const kMarks = {good: "✓", warn: "!", bad: "✗"};  // in the browser's tab
 const kLeaps = ["none", "a second will be inserted", "a second will be left out", "unknown"];
 // Why it is not served as synchronised, by the discipline's state.
 const kWaiting = {
@@ -102,17 +101,19 @@ const kWaiting = {
 
 // {level, text, detail}
 function verdict_of({time}) {
-  const within = known(time.error_bound_s) ? `within ${seconds(time.error_bound_s, {up: true})}` : "error unknown";
+  const bound = if_known(time.error_bound_s, (b) => seconds(b, {up: true}));
+  const within = bound ? `within ${bound}` : "error unknown";
   const reference = time.reference_id || "an unnamed reference";
   const served = `Served at stratum ${time.stratum}.`;
   if (!time.synchronised) {
-    const why = kWaiting[time.state] ?? (time.state ? "" : "The kernel's clock is not synchronised.");
+    const why = kWaiting[time.state] ?? (time.state ? "A leap second may be near." :
+                                         "The kernel's clock is not synchronised.");
     return {level: "bad", text: "NOT SYNCHRONISED: clients are told to stay away",
-            detail: known(time.error_bound_s) ? `${why} Error bound ${seconds(time.error_bound_s, {up: true})}.`.trim() : why};
+            detail: bound ? `${why} Error bound ${bound}.` : why};
   }
   if (time.state === "HOLDOVER") {
-    const left = known(time.holdover_remaining_s) ? `, ${span(time.holdover_remaining_s)} left` : "";
-    return {level: "warn", text: `Holdover: ${within}${left}`,
+    const left = if_known(time.holdover_remaining_s, (s) => `${span(s)} left`);
+    return {level: "warn", text: `Holdover: ${listed(within, left)}`,
             detail: `Without GNSS for ${span(time.holdover_s)}; the time is right, and its bound grows. ${served}`};
   }
   const degraded = (time.flags ?? []).includes("degraded");
@@ -147,18 +148,15 @@ function show_alarms(alarms) {
     list.dataset.names = names;
     list.replaceChildren(...alarms.map(alarm_item));
   }
-  alarms.forEach((a, i) => say(list.children[i].querySelector(".since"), known(a.for_s) ? `for ${span(a.for_s)}` : ""));
+  [...list.querySelectorAll(".since")].forEach((node, i) => say(node, `for ${span(alarms[i].for_s)}`));
 }
 
 function alarm_item({name, severity, since, meaning, action, runbook}) {
-  const begun = element("span", {class: "since faint"});
-  if (since) begun.title = `since ${since}`;
-  const item = element("li", {class: severity},
+  const begun = element("span", {class: "since faint", title: since ? `since ${since}` : ""});
+  return element("li", {class: severity},
       element("p", {class: "title"}, element("span", {class: "severity"}, severity), element("b", {}, name), begun),
-      element("p", {}, meaning), element("p", {class: "action"}, action));
-  if (/^https?:/.test(runbook)) item.lastChild.append(" ", element("a", {href: runbook, rel: "noreferrer"}, "Runbook"));
-  else if (runbook) item.lastChild.append(" ", element("span", {class: "faint"}, `(${runbook})`));
-  return item;
+      element("p", {}, meaning), element("p", {class: "action"}, action),
+      element("p", {class: "faint"}, `Runbook: ${runbook}`));
 }
 
 function show_time({time}) {
@@ -217,16 +215,18 @@ function second_labels({labelled, step}) {
   });
 }
 
+const count_labels = ({labelled}) => labelled.map(count);
 const is_shaded = ({state}) => known(state) && state !== "LOCKED";
 
 class Plot {
-  constructor(host, {key, title, text, labels = (ticks) => ticks.labelled.map(count), logarithmic = false, floor = null}) {
+  // key: of the points; text(value, point): for the reader; labels(ticks): of the axis; floor: where it begins.
+  constructor(host, {key, title, text, labels = count_labels, logarithmic = false, floor = null}) {
     Object.assign(this, {host, key, text, labels, logarithmic, floor});
     this.readout = element("span");
     this.svg = drawn("svg", {class: "plot", height: kHeight, tabindex: 0, role: "slider", "aria-valuemin": 0,
                              "aria-label": `${title}: arrow keys read it`});
-    host.append(element("figure", {}, element("figcaption", {}, element("span", {class: "faint"}, title), this.readout),
-                        this.svg));
+    const caption = element("figcaption", {}, element("span", {class: "faint"}, title), this.readout);
+    host.append(element("figure", {}, caption, this.svg));
     for (const event of ["pointermove", "pointerdown"]) this.svg.addEventListener(event, (e) => this.point_at(e));
     for (const event of ["pointerleave", "blur"]) this.svg.addEventListener(event, () => set_cursor(null));
     this.svg.addEventListener("keydown", (e) => this.key_pressed(e));
@@ -254,8 +254,9 @@ class Plot {
     this.svg.setAttribute("viewBox", `0 0 ${this.width || 1} ${kHeight}`);
     this.left = left;
     this.cursor = drawn("g");
-    this.svg.replaceChildren(...(this.ticks ? [...this.shades(), ...this.axes(), drawn("path", {class: "series", d: this.line()})] :
-                                 [drawn("text", {x: 12, y: kHeight / 2}, "no data yet")]), this.cursor);
+    const drawing = !this.ticks ? [drawn("text", {x: 12, y: kHeight / 2}, "no data yet")] :
+        [...this.shades(), ...this.axes(), drawn("path", {class: "series", d: this.line()})];
+    this.svg.replaceChildren(...drawing, this.cursor);
     this.draw_cursor();
   }
 
@@ -281,7 +282,8 @@ class Plot {
     for (let t = Math.ceil(this.from / step) * step; t <= this.now; t += step) {
       const x = this.x(t);
       nodes.push(drawn("path", {class: "grid", d: `M${x.toFixed(1)} ${kHeight - kBottom}v4`}));
-      if (x < this.width - 24) nodes.push(drawn("text", {x, y: kHeight - 6, "text-anchor": "middle"}, clock_of(t, 11, 16)));
+      if (x > this.width - 24) continue;
+      nodes.push(drawn("text", {x, y: kHeight - 6, "text-anchor": "middle"}, clock_of(t, 11, 16)));
     }
     return nodes;
   }
@@ -296,7 +298,8 @@ class Plot {
     this.points.forEach((p, i) => {
       const joined = down && !this.is_gap(i);
       down = this.has(p);
-      if (down) path += `${joined ? "L" : "M"}${this.x(p.t).toFixed(1)} ${this.y(p[this.key]).toFixed(1)}${joined ? "" : "h0"}`;
+      const [x, y] = down ? [this.x(p.t).toFixed(1), this.y(p[this.key]).toFixed(1)] : [];
+      if (down) path += joined ? `L${x} ${y}` : `M${x} ${y}h0`;
     });
     return path;
   }
@@ -325,9 +328,10 @@ class Plot {
     this.svg.setAttribute("aria-valuetext", this.readout.textContent);
     if (!this.ticks) return;
     const x = this.x(point.t).toFixed(1);
-    const marks = course.cursor === null ? [] : [drawn("path", {class: "cursor", d: `M${x} ${kTop}V${kHeight - kBottom}`})];
-    if (this.has(point)) marks.push(drawn("circle", {class: "dot", cx: x, cy: this.y(value), r: 4}));
-    this.cursor.replaceChildren(...marks);
+    this.cursor.replaceChildren();
+    const upright = drawn("path", {class: "cursor", d: `M${x} ${kTop}V${kHeight - kBottom}`});
+    if (course.cursor !== null) this.cursor.append(upright);
+    if (this.has(point)) this.cursor.append(drawn("circle", {class: "dot", cx: x, cy: this.y(value), r: 4}));
   }
 
   point_at(event) {
@@ -341,8 +345,8 @@ class Plot {
     if (event.key === "Escape") return set_cursor(null);
     const last = this.points.length - 1;
     const at = course.cursor === null ? last : nearest(this.points, course.cursor);
-    const to = {ArrowLeft: at - 1, ArrowDown: at - 1, ArrowRight: at + 1, ArrowUp: at + 1, PageDown: at - 30, PageUp: at + 30,
-                Home: 0, End: last}[event.key];
+    const to = {ArrowLeft: at - 1, ArrowDown: at - 1, ArrowRight: at + 1, ArrowUp: at + 1,
+                PageDown: at - 30, PageUp: at + 30, Home: 0, End: last}[event.key];
     if (to === undefined) return;
     event.preventDefault();
     set_cursor(this.points[Math.max(0, Math.min(last, to))].t);
@@ -355,13 +359,14 @@ function nearest(points, t) {
   return after > 0 && t - points[after - 1].t < points[after].t - t ? after - 1 : after;
 }
 
+const per_second = (value) => `${count(value)}/s`;
 const plots = [
-  new Plot($("plots"), {key: "error_bound_s", title: "Error bound, logarithmic", logarithmic: true, labels: second_labels,
-                        text: (v) => seconds(v, {up: true})}),
-  new Plot($("plots"), {key: "offset_s", title: "UTC minus the kernel's clock", labels: second_labels,
-                        text: (v, p) => seconds(v, {to: p.error_bound_s})}),
-  new Plot($("rate-plots"), {key: "requests_per_s", title: "Requests per second", floor: 0, text: (v) => `${count(v)}/s`}),
-  new Plot($("rate-plots"), {key: "handshakes_per_s", title: "NTS-KE handshakes per second", floor: 0, text: (v) => `${count(v)}/s`}),
+  new Plot($("plots"), {key: "error_bound_s", title: "Error bound, logarithmic", logarithmic: true,
+                        labels: second_labels, text: (v) => seconds(v, {up: true})}),
+  new Plot($("plots"), {key: "offset_s", title: "UTC minus the kernel's clock",
+                        labels: second_labels, text: (v, point) => seconds(v, {to: point.error_bound_s})}),
+  new Plot($("rate-plots"), {key: "requests_per_s", title: "Requests per second", floor: 0, text: per_second}),
+  new Plot($("rate-plots"), {key: "handshakes_per_s", title: "Handshakes per second", floor: 0, text: per_second}),
 ];
 
 // One moment for all plots; null: the newest.
@@ -378,14 +383,14 @@ function draw_plots() {
   for (const plot of plots) plot.paint(Math.max(...widths.filter((_, i) => plots[i].host === plot.host)));
 }
 
-async function asked(path, options = {}) {
-  const reply = await fetch(path, options);
+async function fetched(path) {
+  const reply = await fetch(path);
   if (!reply.ok) throw new Error(`${path}: ${reply.status}`);
-  return reply;
+  return reply.json();
 }
 
 async function load_history() {
-  const {step_s, points} = await (await asked("api/v1/history")).json();
+  const {step_s, points} = await fetched("api/v1/history");
   Object.assign(course, {step: step_s, points});
   draw_plots();
 }
@@ -410,29 +415,32 @@ const kSystems = {GPS: "G", GLONASS: "R", Galileo: "E", BeiDou: "C", QZSS: "J", 
 const name_of = ({system, number}) => (kSystems[system] ?? system) + String(number).padStart(2, "0");
 const class_of = ({system, used}) => `satellite ${system}${used ? " used" : ""}`;
 
-function described(s) {
-  const place = known(s.elevation_deg) && known(s.azimuth_deg) ? `elevation ${s.elevation_deg}, azimuth ${s.azimuth_deg} degrees` : "place unknown";
-  return `${s.system} ${s.number}: ${place}, ${known(s.cno_dbhz) ? `${s.cno_dbhz} dB-Hz` : "no signal"}, ${s.used ? "used" : "not used"}`;
-}
+const has_place = (s) => known(s.elevation_deg) && known(s.azimuth_deg);
+
+const described = (s) => `${s.system} ${s.number}: ` + listed(
+    has_place(s) ? `elevation ${s.elevation_deg}, azimuth ${s.azimuth_deg} degrees` : "place unknown",
+    known(s.cno_dbhz) ? `${s.cno_dbhz} dB-Hz` : "no signal", s.used ? "used" : "not used");
 
 function draw_sky(satellites) {
   const sky = $("sky");
-  const rings = [0, 30, 60].flatMap((elevation) => [drawn("circle", {class: "grid", r: 90 - elevation}),
-    ...(elevation ? [drawn("text", {x: 0, y: elevation - 90 + 9}, `${elevation}°`)] : [])]);
-  const compass = [["N", 0, -95], ["E", 100, 3], ["S", 0, 103], ["W", -100, 3]].map(([text, x, y]) => drawn("text", {x, y}, text));
-  const marks = satellites.filter((s) => known(s.elevation_deg) && known(s.azimuth_deg)).map((s) => {
+  const rings = [0, 30, 60].map((elevation) => drawn("circle", {class: "grid", r: 90 - elevation}));
+  const compass = [["N", 0, -95], ["E", 100, 3], ["S", 0, 103], ["W", -100, 3], ["30°", 0, -51], ["60°", 0, -21]];
+  const marks = satellites.filter(has_place).map((s) => {
     const azimuth = s.azimuth_deg * Math.PI / 180, r = 90 - s.elevation_deg;
     const x = (r * Math.sin(azimuth)).toFixed(1), y = (-r * Math.cos(azimuth)).toFixed(1);
     const size = 2.5 + Math.max(0, (s.cno_dbhz ?? 0) - 15) / 10;  // the stronger the larger
-    return drawn("g", {class: class_of(s)}, drawn("title", {}, described(s)), drawn("circle", {class: "mark", cx: x, cy: y, r: size}),
+    return drawn("g", {class: class_of(s)}, drawn("title", {}, described(s)),
+        drawn("circle", {class: "mark", cx: x, cy: y, r: size}),
         drawn("text", {class: "name", x, y: Number(y) - size - 2}, name_of(s)));
   });
-  sky.replaceChildren(drawn("path", {class: "grid", d: "M-90 0H90M0 -90V90"}), ...rings, ...compass, ...marks);
+  sky.replaceChildren(drawn("path", {class: "grid", d: "M-90 0H90M0 -90V90"}), ...rings,
+                      ...compass.map(([text, x, y]) => drawn("text", {x, y}, text)), ...marks);
 }
 
 function satellite_item(s) {
-  const bar = drawn("svg", {viewBox: "0 0 50 6", preserveAspectRatio: "none", "aria-hidden": "true"},
-      drawn("rect", {class: "mark", x: 0.75, y: 0.75, height: 4.5, width: Math.max(0.5, Math.min(48.5, s.cno_dbhz ?? 0))}));
+  const length = Math.max(0.5, Math.min(53.5, s.cno_dbhz ?? 0));
+  const bar = drawn("svg", {viewBox: "0 0 55 6", preserveAspectRatio: "none", "aria-hidden": "true"},
+      drawn("rect", {class: "mark", x: 0.75, y: 0.75, height: 4.5, width: length}));
   const item = element("li", {class: class_of(s), title: described(s)}, element("span", {}, name_of(s)), bar,
       element("span", {}, known(s.cno_dbhz) ? String(Math.round(s.cno_dbhz)) : "-"));
   if (!s.used) item.append(element("span", {class: "unseen"}, "not used"));
@@ -441,20 +449,20 @@ function satellite_item(s) {
 
 function show_receiver({receiver}) {
   if (!shown("receiver", receiver)) return;
-  const amiss = (value, fine) => known(value) && !fine.includes(value);
+  const amiss = (value, fine) => ![fine, "unknown"].includes(value);
   facts($("receiver-facts"), [
-    ["Receiver", [receiver.kind, receiver.model].filter(Boolean).join(", ")],
-    ["Usable", known(receiver.usable) ? (receiver.usable ? "yes" : "no") : null, receiver.usable === false],
-    ["Satellites", known(receiver.satellites_used) ? `${receiver.satellites_used} used` +
-        (known(receiver.satellites_in_view) ? ` of ${receiver.satellites_in_view}` : "") : null],
-    ["Its own accuracy", known(receiver.time_accuracy_s) ? seconds(receiver.time_accuracy_s, {up: true}) : null],
-    ["Away from its survey", known(receiver.position_offset_m) ? `${count(receiver.position_offset_m)} m` : null],
-    ["Jamming", receiver.jamming ?? null, amiss(receiver.jamming, ["none", "unknown"])],
-    ["Spoofing", receiver.spoofing ?? null, amiss(receiver.spoofing, ["none", "unknown"])],
-    ["Antenna", receiver.antenna ?? null, amiss(receiver.antenna, ["good", "unknown"])],
+    ["Receiver", listed(receiver.kind, receiver.model)],
+    ["Usable", receiver.usable ? "yes" : "no", !receiver.usable],
+    ["Satellites used", if_known(receiver.satellites_used, String)],
+    ["in view", if_known(receiver.satellites_in_view, String)],
+    ["Its own accuracy", if_known(receiver.time_accuracy_s, (s) => seconds(s, {up: true}))],
+    ["Away from its survey", if_known(receiver.position_offset_m, (m) => `${count(m)} m`)],
+    ["Jamming", receiver.jamming, amiss(receiver.jamming, "none")],
+    ["Spoofing", receiver.spoofing, amiss(receiver.spoofing, "none")],
+    ["Antenna", receiver.antenna, amiss(receiver.antenna, "good")],
   ]);
-  const satellites = [...receiver.satellites ?? []].sort((a, b) => name_of(a).localeCompare(name_of(b)));
-  $("sky").style.display = $("satellites").style.display = satellites.length ? "" : "none";
+  const satellites = [...receiver.satellites].sort((a, b) => name_of(a).localeCompare(name_of(b)));
+  for (const id of ["sky", "satellites"]) $(id).toggleAttribute("hidden", satellites.length === 0);
   const now = JSON.stringify(satellites);
   if ($("sky").dataset.drawn === now) return;
   $("sky").dataset.drawn = now;
@@ -468,27 +476,32 @@ const told = (value) => !known(value) ? "unknown" : typeof value === "boolean" ?
     typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value);
 
 function show_rubidium({rubidium, pulses}) {
-  if (!shown("rubidium", rubidium || pulses?.length)) return;
+  if (!shown("rubidium", rubidium || pulses.length)) return;
   say($("rubidium-title"), rubidium ? "Rubidium and pulses" : "Pulses");
   facts($("rubidium-facts"), rubidium ? [
     ["Model", rubidium.model],
-    ["Says it is", rubidium.identity ?? null],
+    ["Says it is", rubidium.identity],
     ["Locked", told(rubidium.locked), rubidium.locked === false],
-    ["Phase", known(rubidium.phase_s) ? seconds(rubidium.phase_s) : null],
-    ["Temperature", known(rubidium.temperature_c) ? `${rubidium.temperature_c.toFixed(1)} °C` : null],
-    ...Object.entries(rubidium.readings ?? {}).map(([name, value]) => [words(name), told(value)]),
+    ["Phase", if_known(rubidium.phase_s, (s) => seconds(s))],
+    ["Temperature", if_known(rubidium.temperature_c, (c) => `${c.toFixed(1)} °C`)],
+    ...Object.entries(rubidium.readings).map(([name, value]) => [words(name), told(value)]),
   ] : []);
-  facts($("pulse-facts"), (pulses ?? []).map((p) => [p.device, [p.open ? "" : "NOT OPEN", `${p.input} pulse`, `${count(p.pulses)} so far`,
-    p.missed ? `${count(p.missed)} missed` : "", known(p.width_s) ? `${seconds(p.width_s)} wide` : ""].filter(Boolean).join(", "), !p.open]));
+  facts($("pulse-facts"), pulses.map((p) => [p.device, listed(
+      !p.open && "NOT OPEN", `${p.input} pulse`, `${count(p.pulses)} so far`,
+      p.missed > 0 && `${count(p.missed)} missed`,
+      if_known(p.width_s, (s) => `${seconds(s)} wide`)), !p.open]));
 }
 
 function show_sources({samples}) {
-  if (!shown("sources", samples?.length)) return;
-  facts($("source-facts"), samples.map((s) => [s.device, `${plural(s.samples, "sample")}, ${count(s.refused)} refused, offset ${seconds(s.offset_s)}`]));
+  if (!shown("sources", samples.length)) return;
+  facts($("source-facts"), samples.map((s) => [s.device, listed(
+      plural(s.samples, "sample"), `${count(s.refused)} refused`,
+      if_known(s.offset_s, (offset) => `offset ${seconds(offset)}`))]));
 }
 
 // Largest first, and what never happened not at all.
-const totals = (counts) => Object.entries(counts ?? {}).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]).map(([name, n]) => [words(name), count(n)]);
+const totals = (counts) => Object.entries(counts).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1])
+    .map(([name, n]) => [words(name), count(n)]);
 
 function show_service({ntp, nts_ke}) {
   shown("service", true);
@@ -502,38 +515,41 @@ function show_service({ntp, nts_ke}) {
   ]);
   $("rate-plots").lastElementChild.hidden = !nts_ke;
   facts($("verdicts"), totals(ntp.requests));
-  facts($("outcomes"), totals(nts_ke?.connections));
+  facts($("outcomes"), totals(nts_ke?.connections ?? {}));
 }
 
 function show_latency({ntp, nts_ke}) {
-  const measured = [["T3 to the wire", ntp.t3_to_wire_s], ["NTS-KE handshake", nts_ke?.handshake_s]].filter(([, times]) => times);
-  if (!shown("latency", measured.length)) return;
-  facts($("latencies"), measured.flatMap(([name, {p50, p99}]) => [[`${name}, median`, seconds(p50)], ["99 %", seconds(p99)]]));
+  const measured = [["T3 to the wire", ntp.t3_to_wire_s], ["NTS-KE handshake", nts_ke?.handshake_s]];
+  const rows = measured.filter(([, times]) => times).flatMap(([name, {p50, p99}]) =>
+      [[`${name}, median`, seconds(p50)], ["99 %", seconds(p99)]]);
+  if (shown("latency", rows.length)) facts($("latencies"), rows);
 }
 
 function show_keys({keys}) {
   if (!shown("keys", keys)) return;
-  const {cluster} = keys;
-  const by_role = (role) => keys.generations.filter((g) => g.role === role).map((g) => g.id).join(" ");
-  facts($("key-facts"), [
-    ["Current", by_role("current") || "none"],
+  const {cluster, next_rotation_s: due} = keys;
+  const by_role = (role) => keys.generations.filter((g) => g.role === role).map((g) => g.id).join(" ") || null;
+  const rows = [
+    ["Current", by_role("current") ?? "none yet"],
     ["In use for", span(keys.age_s)],
-    ["Next rotation", known(keys.next_rotation_s) ? (keys.next_rotation_s >= 0 ? `in ${span(keys.next_rotation_s)}` : `${span(-keys.next_rotation_s)} late`) : "unknown",
-     keys.next_rotation_s < 0],
-    ["Next", by_role("next") || null],
-    ["Still opened", by_role("old") || null],
+    ["Next rotation", due < 0 ? `${span(-due)} late` : `in ${span(due)}`, due < 0],
+    ["Next", by_role("next")],
+    ["Old, accepted", by_role("old")],
     ["Kept in", keys.provider === "file" ? keys.file || "memory only" : keys.provider],
-    ...(cluster ? [["Cluster", `${cluster.name}, ${cluster.in_contact ? "in contact" : "CUT OFF"}${cluster.rotates ? ", rotates" : ""}`, !cluster.in_contact],
-                   ["Its keys", cluster.refused ? "REFUSED" : `accepted, number ${cluster.sequence}`, Boolean(cluster.refused)]] : []),
-  ]);
+  ];
+  if (cluster) {
+    const contact = cluster.in_contact ? "in contact" : "CUT OFF";
+    rows.push(["Cluster", listed(cluster.name, contact, cluster.rotates && "rotates"), !cluster.in_contact]);
+    rows.push(["Its keys", cluster.refused ? "REFUSED" : `accepted, number ${cluster.sequence}`, cluster.refused]);
+  }
+  facts($("key-facts"), rows);
 }
 
 function show_certificates({certificates}) {
-  if (!shown("certificates", certificates?.length)) return;
-  facts($("certificate-facts"), certificates.map((c) => {
-    const left = !known(c.days_left) ? "unknown" : c.days_left < 0 ? "EXPIRED" : `${plural(Math.floor(c.days_left), "day")} left`;
-    return [c.file, left + (c.refused ? ", renewal REFUSED" : ""), c.days_left < 14 || c.refused];
-  }));
+  if (!shown("certificates", certificates.length)) return;
+  facts($("certificate-facts"), certificates.map(({file, days_left: days, refused}) => [
+    file, listed(!known(days) ? "days unknown" : days < 0 ? "EXPIRED" : `${plural(Math.floor(days), "day")} left`,
+                 refused && "renewal REFUSED"), known(days) && days < 14 || refused]));
 }
 
 // ---- Configuration.
@@ -542,22 +558,23 @@ let settings = [];
 
 async function load_settings() {
   try {
-    settings = await (await asked("api/v1/config")).json();
+    settings = await fetched("api/v1/config");
     show_settings();
   } catch {
     say($("config-count"), "The server does not answer; open this again when it does.");
   }
 }
 
+const setting_name = ({section, index, key}) => `${section}${index ? `[${index}]` : ""}.${key}`;
+
 function show_settings() {
   const sought = $("config-filter").value.trim().toLowerCase(), changed = $("config-changed").checked;
   const rows = settings.filter((s) => (!changed || !s.is_default) &&
-      `${s.section}.${s.key} ${JSON.stringify(s.value)} ${s.help}`.toLowerCase().includes(sought));
+      `${setting_name(s)} ${s.value} ${s.help}`.toLowerCase().includes(sought));
   $("config-rows").replaceChildren(...rows.map((s) => {
-    const value = typeof s.value === "string" ? s.value || '""' : JSON.stringify(s.value);
-    return element("tr", s.is_default ? {} : {class: "changed"}, element("td", {}, `${s.section}.${s.key}`),
-        element("td", {}, value, s.is_default ? "" : " (not the default)"),
-        element("td", {}, `${s.help}${s.reloadable ? "" : " Needs a restart."}`));
+    return element("tr", s.is_default ? {} : {class: "changed"}, element("td", {}, setting_name(s)),
+        element("td", {}, s.value, s.is_default ? "" : " (not the default)"),
+        element("td", {}, `${s.help}${s.reloadable ? "" : "; needs a restart"}`));
   }));
   say($("config-count"), `${rows.length} of ${plural(settings.length, "setting")}`);
 }
@@ -573,16 +590,17 @@ for (const plot of plots) resized.observe(plot.svg);
 
 // ---- The connection.
 
+const kLost = "No connection to the server";
 const kSilence = 3.5;    // seconds without a word, after which the page says so
 const kGivenUp = 12;     // and after which another connection is tried
 const kReconnect = 1000; // ms
 
 let heard = null;        // performance.now() of the last status, and that
 let said = null;
-let connection = null;
+let stream = null;
 
 function show(status) {
-  if (said && said.version !== status.version) return location.reload();  // an upgrade: the page may have changed, too
+  if (said && said.version !== status.version) return location.reload();  // the page may be another, too
   said = status;
   const verdict = verdict_of(status);
   show_verdict(verdict);
@@ -593,10 +611,10 @@ function show(status) {
   show_alarms(status.alarms);
   for (const part of [show_time, show_receiver, show_rubidium, show_sources, show_service, show_latency, show_keys,
                       show_certificates, note_in_course]) part(status);
-  document.title = `${{good: "✓", warn: "!", bad: "✗"}[verdict.level]} ${verdict.text} (${status.host ?? "Timeball"})`;
+  document.title = listed(`${kMarks[verdict.level]} ${verdict.text}`, status.host);
   const raised = status.alarms.map((a) => a.name);
   announce([verdict.level, status.time.state, ...raised].join(),
-           `${verdict.text}. ${raised.length ? `${plural(raised.length, "alarm")}: ${raised.join(", ")}` : "No alarms"}.`);
+           `${verdict.text}. ${raised.length ? `Alarms: ${raised.join(", ")}` : "No alarms"}.`);
 }
 
 function hear(status) {
@@ -605,24 +623,15 @@ function hear(status) {
   watch();
 }
 
-// Server-sent events, by fetch and not by EventSource, which can neither carry a token nor tell why it failed.
-async function listen() {
-  connection = new AbortController();
-  try {
-    const reply = await asked("api/v1/events", {signal: connection.signal});
-    load_history().catch(() => {});
-    const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (let text = "";;) {
-      const {done, value} = await reader.read();
-      if (done) break;
-      const events = (text + value).split("\n\n");
-      text = events.pop();
-      for (const event of events) queueMicrotask(() => hear(JSON.parse(event.slice(event.indexOf("data: ") + 6))));
-    }
-  } catch {
-    // As when it ends: watch() says so.
-  }
-  setTimeout(listen, kReconnect);
+function listen() {
+  stream?.close();
+  stream = new EventSource("api/v1/events");
+  stream.addEventListener("open", () => load_history().catch(() => {}));  // without it the plots begin now
+  stream.addEventListener("status", (event) => hear(JSON.parse(event.data)));
+  stream.addEventListener("error", () => {
+    stream.close();
+    setTimeout(listen, kReconnect);
+  });
 }
 
 // Once a second: has the server been heard?
@@ -632,13 +641,13 @@ function watch() {
   document.body.classList.toggle("lost", lost);
   say($("link"), lost ? "no connection" : heard === null ? "connecting" : "live");
   if (!lost) return;
-  const past = said ? `Last heard ${span(silence)} ago, and greyed below: ${verdict_of(said).text}. ` : "";
-  show_verdict({level: "bad", text: "No connection to the server: whether the time is right is not known", detail: `${past}Trying again.`});
-  document.title = "? No connection (Timeball)";
-  announce("lost", "No connection to the server.");
-  if (silence % kGivenUp > kGivenUp - 1) connection.abort();
+  const past = said ? ` Last heard ${span(silence)} ago, and greyed below: ${verdict_of(said).text}.` : "";
+  show_verdict({level: "bad", text: kLost, detail: `Whether the time is right is not known.${past} Trying again.`});
+  document.title = `? ${kLost}`;
+  announce(kLost, kLost);
+  if (silence % kGivenUp > kGivenUp - 1) listen();
 }
 
-asked("api/v1/status").then((reply) => reply.json()).then(hear).catch(() => {});  // the stream's first comes a second later
+fetched("api/v1/status").then(hear).catch(() => {});  // the stream's first comes a second later
 listen();
 setInterval(watch, 1000);

@@ -1,6 +1,7 @@
 #include "server/metrics.h"
 
 #include <prometheus/collectable.h>
+#include <prometheus/text_serializer.h>
 
 #include <utility>
 
@@ -217,7 +218,7 @@ class Collector final : public prometheus::Collectable {
   explicit Collector(MetricSources sources) : sources_(std::move(sources)) {}
 
   std::vector<prometheus::MetricFamily> Collect() const override {
-    const Snapshot snapshot = take();
+    const Snapshot snapshot = take_snapshot(sources_);
     std::vector<prometheus::MetricFamily> families;
     for (const Metric& metric : all_metrics()) {
       prometheus::MetricFamily family{
@@ -229,17 +230,6 @@ class Collector final : public prometheus::Collectable {
   }
 
  private:
-  Snapshot take() const {
-    Snapshot snapshot;
-    if (sources_.shards) snapshot.shards = sources_.shards();
-    if (sources_.nts_ke) snapshot.nts_ke = sources_.nts_ke();
-    if (sources_.keys) snapshot.keys = sources_.keys();
-    if (sources_.certificates) snapshot.certificates = sources_.certificates();
-    if (sources_.clock) snapshot.clock = sources_.clock();
-    if (sources_.rack) snapshot.rack = sources_.rack();
-    return snapshot;
-  }
-
   MetricSources sources_;
 };
 
@@ -252,6 +242,10 @@ std::string_view type_name(MetricType type) {
 
 std::shared_ptr<prometheus::Collectable> make_metrics(MetricSources sources) {
   return std::make_shared<Collector>(std::move(sources));
+}
+
+std::string metrics_text(const prometheus::Collectable& metrics) {
+  return prometheus::TextSerializer().Serialize(metrics.Collect());
 }
 
 std::string metrics_manual() {

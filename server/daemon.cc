@@ -267,6 +267,7 @@ struct Daemon::Impl {
     sources.keys = [this] { return KeysSample{key_provider->status(), read_monotonic_time()}; };
     sources.clock = [this] { return ClockSample{clock.state().load(), read_kernel_time()}; };
     if (clock.rack) sources.rack = [this] { return clock.rack->status(); };
+    sources.process = [this] { return process.read(); };
     if (!ke_service) return sources;
     sources.certificates = [this] { return certificates->status(); };
     sources.nts_ke = [this] { return ke_sample(*ke_service); };
@@ -391,6 +392,7 @@ struct Daemon::Impl {
 
   Config config;
   std::string config_path;
+  ProcessFiles process;
   std::unique_ptr<KeyProvider> key_provider;
   ReferenceClock clock;
   Published<AccessPolicy> access;

@@ -16,6 +16,7 @@
 #include "server/certificate_store.h"
 #include "server/ke_service.h"
 #include "server/master_key_store.h"
+#include "server/process_usage.h"
 #include "server/shard.h"
 
 namespace prometheus {
@@ -48,6 +49,7 @@ struct MetricSources {
   std::function<CertificatesStatus()> certificates;
   std::function<ClockSample()> clock;
   std::function<refclock::RackStatus()> rack;
+  std::function<ProcessUsage()> process;
 };
 
 std::shared_ptr<prometheus::Collectable> make_metrics(MetricSources sources);

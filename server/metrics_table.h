@@ -26,6 +26,7 @@ struct Snapshot {
   std::optional<CertificatesStatus> certificates;
   std::optional<ClockSample> clock;
   std::optional<refclock::RackStatus> rack;
+  std::optional<ProcessUsage> process;
 };
 
 struct Metric {

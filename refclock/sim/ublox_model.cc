@@ -29,9 +29,10 @@ struct MessageKey {
   std::uint16_t message;  // class << 8 | id
 };
 // UART1's output rates.
-constexpr std::array<MessageKey, 15> kMessageKeys = {{{0x20910007, 0x0107},
+constexpr std::array<MessageKey, 16> kMessageKeys = {{{0x20910007, 0x0107},
                                                       {0x20910016, 0x0135},
                                                       {0x2091001B, 0x0103},
+                                                      {0x20910039, 0x0104},
                                                       {0x20910048, 0x0120},
                                                       {0x2091005C, 0x0121},
                                                       {0x20910061, 0x0126},
@@ -239,6 +240,18 @@ void UbloxModel::add_navigation(Octets& out, const Moment& t, const UbloxSky& sk
                   .put(36, static_cast<std::int32_t>(kHeight_mm + sky.moved_m * 1000))
                   .put(40, std::uint32_t{400})
                   .put(44, std::uint32_t{700})
+                  .octets());
+  }
+  if (sends(0x01, 0x04)) {  // in time mode only the time is solved for
+    const std::uint16_t none = 9999;
+    add_frame(out, 0x0104,
+              Payload(18)
+                  .put(0, t.itow_ms())
+                  .put(4, none)
+                  .put(6, none)
+                  .put(8, sky.fix ? std::uint16_t{41} : none)
+                  .put(10, none)
+                  .put(12, none)
                   .octets());
   }
   if (sends(0x01, 0x03)) {

@@ -7,6 +7,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/json/serialize.hpp>
 #include <csignal>
 #include <stdexcept>
 #include <string>
@@ -14,6 +15,7 @@
 
 #include "common/base/cpus.h"
 #include "common/base/published.h"
+#include "common/base/secret_memory.h"
 #include "common/crypto/entropy.h"
 #include "common/ntp/packet.h"
 #include "common/nts/ke_negotiation.h"
@@ -24,12 +26,14 @@
 #include "server/certificate_store.h"
 #include "server/clocks.h"
 #include "server/etcd_key_provider.h"
+#include "server/host_name.h"
 #include "server/ke_service.h"
 #include "server/master_key_store.h"
-#include "server/metrics.h"
+#include "server/monitor.h"
 #include "server/refclock_options.h"
 #include "server/settings.h"
 #include "server/shard.h"
+#include "server/status.h"
 
 namespace timeball::server {
 namespace {
@@ -111,36 +115,12 @@ KeSample ke_sample(const KeService& service) {
   return sample;
 }
 
-// Identifiers and ages; never a key.
-Result<boost::json::object> keys_shown(const KeyProvider& provider, const Config& config) {
-  const MasterKeyStatus status = provider.status();
-  const MonotonicTime now = read_monotonic_time();
-  const auto in_seconds = [](Duration d) {
-    return std::chrono::duration_cast<std::chrono::seconds>(d).count();
-  };
-  boost::json::array generations;
-  const auto ring = provider.keys().current();
-  const auto& all = ring->generations();
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    generations.push_back({{"id", fmt::format("{:08x}", all[i].id)},
-                           {"role", i == 0   ? "next"
-                                    : i == 1 ? "current"
-                                             : "old"}});
+KeysSample keys_sample(const KeyProvider& provider) {
+  KeysSample sample{provider.status(), read_monotonic_time(), {}};
+  for (const auto& generation : provider.keys().current()->generations()) {
+    sample.ids.push_back(generation.id);
   }
-  boost::json::object shown{{"provider", status.cluster ? "etcd" : "file"},
-                            {"file", config.keys.file},
-                            {"age_s", in_seconds(now - status.current_since)},
-                            {"next_rotation_s", in_seconds(status.next_rotation - now)},
-                            {"generations", std::move(generations)}};
-  if (all.empty()) return fail("there are no keys yet: etcd has not answered");
-  if (status.cluster) {
-    shown["cluster"] = {{"name", config.etcd.cluster},
-                        {"sequence", status.cluster->sequence},
-                        {"in_contact", status.cluster->in_contact},
-                        {"refused", status.cluster->refused},
-                        {"rotates", status.cluster->rotates}};
-  }
-  return shown;
+  return sample;
 }
 
 std::unique_ptr<KeyProvider> make_key_provider(const Config& config) {
@@ -173,6 +153,7 @@ struct Daemon::Impl {
         access(std::make_shared<const AccessPolicy>(config.access.allow, config.access.deny)) {
     make_shards();
     if (config.nts_ke.enabled) make_ke_service();
+    monitor.emplace(metric_sources(), config, started);
     make_admin();
     make_admin_socket();
   }
@@ -218,8 +199,8 @@ struct Daemon::Impl {
 
   void make_admin() {
     if (config.admin.listen.empty()) return;
-    admin = std::make_unique<AdminHttp>(or_throw(
-        AdminHttp::open(control, config.admin.listen.front(), {make_metrics(metric_sources())})));
+    admin = std::make_unique<AdminHttp>(
+        or_throw(AdminHttp::open(control, config.admin.listen.front(), monitor->routes())));
   }
 
   // A daemon that is run by hand has no /run/timeball, and serves all the same.
@@ -240,7 +221,11 @@ struct Daemon::Impl {
       };
     };
     AdminCommands commands;
-    commands["keys show"] = {false, [this] { return keys_shown(*key_provider, config); }};
+    commands["keys show"] = {false, [this]() -> Result<boost::json::object> {
+                               const KeysSample keys = keys_sample(*key_provider);
+                               if (!keys.ids.empty()) return keys_json(keys, config);
+                               return fail("there are no keys yet: etcd has not answered");
+                             }};
     commands["keys verify"] = {false, doing([this] { return key_provider->verify(); },
                                             "the keys in use are stored, whole and safe")};
     commands["keys rotate"] = {
@@ -264,10 +249,16 @@ struct Daemon::Impl {
       for (const auto& shard : shards) counters.push_back(&shard->counters());
       return counters;
     };
-    sources.keys = [this] { return KeysSample{key_provider->status(), read_monotonic_time()}; };
-    sources.clock = [this] { return ClockSample{clock.state().load(), read_kernel_time()}; };
+    sources.process = [this] {
+      return ProcessSample{host_name(), read_monotonic_time() - started, unlocked_secrets(),
+                           process.read()};
+    };
+    sources.keys = [this] { return keys_sample(*key_provider); };
+    sources.clock = [this] {
+      const KernelTime now = read_kernel_time();
+      return ClockSample{clock.state().load().at(now), now};
+    };
     if (clock.rack) sources.rack = [this] { return clock.rack->status(); };
-    sources.process = [this] { return process.read(); };
     if (!ke_service) return sources;
     sources.certificates = [this] { return certificates->status(); };
     sources.nts_ke = [this] { return ke_sample(*ke_service); };
@@ -386,6 +377,10 @@ struct Daemon::Impl {
       if (error) return;
       key_provider->tick(read_monotonic_time(), read_kernel_time());
       if (certificates) certificates->tick(read_monotonic_time(), utc());
+      monitor->tick(read_monotonic_time());
+      if (admin && admin->streams() > 0) {
+        admin->publish("status", boost::json::serialize(monitor->status()));
+      }
       tick();
     });
   }
@@ -402,6 +397,8 @@ struct Daemon::Impl {
   asio::io_context control{1};
   asio::signal_set signals{control, SIGTERM, SIGINT, SIGHUP};
   asio::steady_timer timer{control};
+  const MonotonicTime started = read_monotonic_time();
+  std::optional<Monitor> monitor;
   std::unique_ptr<AdminHttp> admin;
   std::optional<AdminSocket> admin_socket;
 };

@@ -2,9 +2,7 @@
 
 #include <pthread.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
-#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -26,6 +24,7 @@
 #include "server/cluster_member.h"
 #include "server/etcd_client.h"
 #include "server/file.h"
+#include "server/host_name.h"
 
 namespace timeball::server {
 namespace {
@@ -70,12 +69,6 @@ Result<ClusterKeys> read_cluster_keys(const std::string& name) {
   auto keys = parse_cluster_keys(*text);
   if (!keys) return fail(fmt::format("etcd.key_file {}: {}", name, keys.error().message));
   return keys;
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  if (::gethostname(name.data(), name.size() - 1) != 0) return "unknown";
-  return name.data();
 }
 
 // ---- Requests.

@@ -1,6 +1,7 @@
 #include "server/metrics.h"
 
 #include <prometheus/collectable.h>
+#include <prometheus/text_serializer.h>
 
 #include <utility>
 
@@ -97,7 +98,7 @@ constexpr auto kClock = &one<&Snapshot::clock, value>;
 template <auto ProcessUsage::*member>
 void usage(const Snapshot& snapshot, Series& series) {
   if (!snapshot.process) return;
-  if (const auto& known = *snapshot.process.*member) add(series, static_cast<double>(*known));
+  if (const auto& known = snapshot.process->usage.*member) add(series, static_cast<double>(*known));
 }
 
 void build_info(const Snapshot&, Series& series) {
@@ -241,7 +242,7 @@ class Collector final : public prometheus::Collectable {
   explicit Collector(MetricSources sources) : sources_(std::move(sources)) {}
 
   std::vector<prometheus::MetricFamily> Collect() const override {
-    const Snapshot snapshot = take();
+    const Snapshot snapshot = take_snapshot(sources_);
     std::vector<prometheus::MetricFamily> families;
     for (const Metric& metric : all_metrics()) {
       prometheus::MetricFamily family{
@@ -253,18 +254,6 @@ class Collector final : public prometheus::Collectable {
   }
 
  private:
-  Snapshot take() const {
-    Snapshot snapshot;
-    if (sources_.shards) snapshot.shards = sources_.shards();
-    if (sources_.nts_ke) snapshot.nts_ke = sources_.nts_ke();
-    if (sources_.keys) snapshot.keys = sources_.keys();
-    if (sources_.certificates) snapshot.certificates = sources_.certificates();
-    if (sources_.clock) snapshot.clock = sources_.clock();
-    if (sources_.rack) snapshot.rack = sources_.rack();
-    if (sources_.process) snapshot.process = sources_.process();
-    return snapshot;
-  }
-
   MetricSources sources_;
 };
 
@@ -277,6 +266,10 @@ std::string_view type_name(MetricType type) {
 
 std::shared_ptr<prometheus::Collectable> make_metrics(MetricSources sources) {
   return std::make_shared<Collector>(std::move(sources));
+}
+
+std::string metrics_text(const prometheus::Collectable& metrics) {
+  return prometheus::TextSerializer().Serialize(metrics.Collect());
 }
 
 std::string metrics_manual() {

@@ -58,6 +58,7 @@ PulseCounts operator+(const PulseCounts& a, const PulseCounts& b) {
 struct PulseDriver::Impl : std::enable_shared_from_this<Impl> {
   Impl(asio::io_context& c, PulseOptions o, Observe ob, SystemCalls s)
       : context(c), options(std::move(o)), observe(std::move(ob)), calls(std::move(s)) {
+    status.device = options.device;
     status.input = options.input;
   }
 

@@ -33,6 +33,7 @@ struct PulseOptions {
 
 // Totals since the start.
 struct PulseStatus {
+  std::string device;
   PulseInput input = PulseInput::kGnss;
   bool open = false;
   std::uint64_t opened = 0, open_failures = 0, lost = 0;

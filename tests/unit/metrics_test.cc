@@ -131,7 +131,11 @@ MetricSources all_sources(const ShardCounters& shard) {
   sources.certificates = [] { return CertificatesStatus{{{}}, 0, 0}; };
   sources.clock = [] { return ClockSample{}; };
   sources.rack = rack_status;
-  sources.process = [] { return ProcessUsage{2.5, 1.7e9, 4096, 8192, 3, 20, 1024}; };
+  sources.process = [] {
+    ProcessSample sample;
+    sample.usage = {2.5, 1.7e9, 4096, 8192, 3, 20, 1024};
+    return sample;
+  };
   return sources;
 }
 

@@ -250,7 +250,8 @@ struct Daemon::Impl {
       return counters;
     };
     sources.process = [this] {
-      return ProcessSample{host_name(), read_monotonic_time() - started, unlocked_secrets()};
+      return ProcessSample{host_name(), read_monotonic_time() - started, unlocked_secrets(),
+                           process.read()};
     };
     sources.keys = [this] { return keys_sample(*key_provider); };
     sources.clock = [this] {
@@ -386,6 +387,7 @@ struct Daemon::Impl {
 
   Config config;
   std::string config_path;
+  ProcessFiles process;
   std::unique_ptr<KeyProvider> key_provider;
   ReferenceClock clock;
   Published<AccessPolicy> access;

@@ -105,6 +105,7 @@ struct alignas(64) Shard::Impl {
   }
 
   void answer(Listener& listener, std::span<net::Datagram> batch) {
+    counters.batches.add();
     refresh();
     const ClockState now = clock.load();
     std::span<const Verdict> verdicts;

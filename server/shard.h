@@ -67,6 +67,7 @@ struct T3ToWire {
 // Single-writer totals since the start; the shard writes, anybody reads.
 struct ShardCounters {
   std::array<Counter, kVerdicts> verdicts;
+  Counter batches;  // received
   Counter datagrams_received;
   Counter datagrams_sent;
   Counter datagrams_truncated;

@@ -1,7 +1,6 @@
 #include "server/daemon.h"
 
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
@@ -31,6 +30,7 @@
 #include "server/master_key_store.h"
 #include "server/monitor.h"
 #include "server/refclock_options.h"
+#include "server/sandbox.h"
 #include "server/settings.h"
 #include "server/shard.h"
 #include "server/status.h"
@@ -99,6 +99,7 @@ struct ReferenceClock {
       kernel = std::make_unique<refclock::SystemClock>(system_clock_options(config));
     }
   }
+  void start() { rack ? rack->start() : kernel->start(); }
   const Seqlock<ClockState>& state() const { return rack ? rack->state() : kernel->state(); }
 
   std::unique_ptr<refclock::SystemClock> kernel;
@@ -131,15 +132,6 @@ std::unique_ptr<KeyProvider> make_key_provider(const Config& config) {
   const bool follows = !config.nts_ke.enabled && !config.keys.file.empty();
   return or_throw(MasterKeyStore::open(config.keys, &crypto::read_entropy, read_monotonic_time(),
                                        read_kernel_time(), follows));
-}
-
-// As many as the system lets us have: what starts us leaves the usual 1,024 for the sake of
-// programs that call select().
-void raise_descriptor_limit() {
-  rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 }  // namespace
@@ -195,6 +187,7 @@ struct Daemon::Impl {
     ke_service =
         std::make_unique<KeService>(config.nts_ke, ke_policy(config), certificates->contexts(),
                                     key_provider->keys(), config.crypto.implementation);
+    ke_service->listen();
   }
 
   void make_admin() {
@@ -266,10 +259,13 @@ struct Daemon::Impl {
   }
 
   void run() {
-    raise_descriptor_limit();
+    const std::string sandbox = enter_sandbox(config, config_path);
+    key_provider->start();
+    clock.start();
     for (const auto& shard : shards) start(*shard);
     if (ke_service) ke_service->start();
     announce();
+    spdlog::info("sandbox {}", sandbox);
     wait_for_signal();
     tick();
     control.run();
@@ -281,9 +277,8 @@ struct Daemon::Impl {
     shard.start();
     const unsigned priority = config.ntp.realtime_priority;
     if (priority == 0 || be_realtime(shard.thread(), priority)) return;
-    spdlog::warn(
-        "ntp.realtime_priority = {}: not permitted; grant CAP_SYS_NICE or LimitRTPRIO, or write 0",
-        priority);
+    spdlog::warn("ntp.realtime_priority = {}: not permitted; grant LimitRTPRIO={}, or write 0",
+                 priority, priority);
   }
 
   void wait_for_signal() {

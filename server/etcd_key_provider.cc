@@ -445,8 +445,10 @@ struct EtcdKeyProvider::Impl {
     for (auto loop : {&Impl::keep_reading, &Impl::keep_watching, &Impl::keep_looking}) {
       asio::co_spawn(context, (this->*loop)(), asio::detached);
     }
-    thread = std::thread([this] { context.run(); });
-    ::pthread_setname_np(thread.native_handle(), "etcd");
+    thread = std::thread([this] {
+      ::pthread_setname_np(::pthread_self(), "etcd");
+      context.run();
+    });
   }
 
   // ---- Commands.
@@ -525,7 +527,6 @@ Result<std::unique_ptr<EtcdKeyProvider>> EtcdKeyProvider::open(const KeysConfig&
   if (!client) return tl::unexpected(client.error());
   impl->client = std::move(*client);
   if (auto done = impl->restore(); !done) return tl::unexpected(done.error());
-  impl->start();
   return std::unique_ptr<EtcdKeyProvider>(new EtcdKeyProvider(std::move(impl)));
 }
 
@@ -533,7 +534,11 @@ EtcdKeyProvider::EtcdKeyProvider(std::unique_ptr<Impl> impl) : impl_(std::move(i
 
 EtcdKeyProvider::~EtcdKeyProvider() {
   impl_->context.stop();
-  impl_->thread.join();
+  if (impl_->thread.joinable()) impl_->thread.join();
+}
+
+void EtcdKeyProvider::start() {
+  impl_->start();
 }
 
 const Published<nts::KeyRing>& EtcdKeyProvider::keys() const {

@@ -1,6 +1,7 @@
 #include "server/daemon.h"
 
 #include <spdlog/spdlog.h>
+#include <sys/timex.h>
 
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
@@ -18,6 +19,7 @@
 #include "common/crypto/entropy.h"
 #include "common/ntp/packet.h"
 #include "common/nts/ke_negotiation.h"
+#include "common/time/duration_text.h"
 #include "refclock/refclock.h"
 #include "server/access_policy.h"
 #include "server/admin_http.h"
@@ -29,6 +31,7 @@
 #include "server/ke_service.h"
 #include "server/master_key_store.h"
 #include "server/monitor.h"
+#include "server/notify.h"
 #include "server/refclock_options.h"
 #include "server/sandbox.h"
 #include "server/settings.h"
@@ -132,6 +135,12 @@ std::unique_ptr<KeyProvider> make_key_provider(const Config& config) {
   const bool follows = !config.nts_ke.enabled && !config.keys.file.empty();
   return or_throw(MasterKeyStore::open(config.keys, &crypto::read_entropy, read_monotonic_time(),
                                        read_kernel_time(), follows));
+}
+
+// systemd's ProtectClock= forbids it.
+bool may_ask_kernel_clock() {
+  timex t{};  // modes 0: read only
+  return ntp_adjtime(&t) >= 0;
 }
 
 }  // namespace
@@ -266,9 +275,11 @@ struct Daemon::Impl {
     if (ke_service) ke_service->start();
     announce();
     spdlog::info("sandbox {}", sandbox);
+    notifier.ready(status_line());
     wait_for_signal();
     tick();
     control.run();
+    notifier.stopping();
     if (ke_service) ke_service->stop();
     for (const auto& shard : shards) shard->stop();
   }
@@ -300,6 +311,13 @@ struct Daemon::Impl {
   }
 
   Result<void> reload() {
+    notifier.reloading();
+    const Result<void> result = read_configuration();
+    notifier.ready(status_line());
+    return result;
+  }
+
+  Result<void> read_configuration() {
     const LoadedConfig loaded = load_config(config_path);
     for (const ConfigError& warning : loaded.warnings) spdlog::warn("{}", warning.to_string());
     for (const ConfigError& error : loaded.errors) spdlog::error("{}", error.to_string());
@@ -342,6 +360,18 @@ struct Daemon::Impl {
     return state.synchronised() ? std::optional(state.utc(now)) : std::nullopt;
   }
 
+  // For a person who asks the service manager.
+  std::string status_line() const {
+    const KernelTime now = read_kernel_time();
+    const ClockState state = clock.state().load().at(now);
+    const std::string source =
+        clock.rack ? std::string(refclock::name_of(clock.rack->status().clock.state))
+                   : "the kernel's clock";
+    if (!state.synchronised()) return source + ", unsynchronised";
+    return fmt::format("{}, stratum {}, true within {}", source, state.stratum,
+                       duration_text(state.root_dispersion(now) + state.root_delay / 2));
+  }
+
   void announce() {
     if (shards.empty()) {
       spdlog::info("timeballd {} serves no NTP", TIMEBALL_VERSION);
@@ -355,7 +385,11 @@ struct Daemon::Impl {
     if (clock.rack) return spdlog::info("time: from {} reference clocks", config.refclocks.size());
     const ClockState now = clock.state().load();
     if (shards.empty()) return;
-    if (!now.synchronised()) {
+    if (!now.synchronised() && !may_ask_kernel_clock()) {
+      spdlog::warn(
+          "this process may not ask the kernel whether its clock is right (adjtimex): serving leap "
+          "indicator 3; add kernel-clock.conf to the unit, or set trust = true under [[refclock]]");
+    } else if (!now.synchronised()) {
       spdlog::warn(
           "the kernel's clock is not synchronised: serving leap indicator 3 until it is; "
           "run a time client here, or set trust = true under [[refclock]]");
@@ -364,6 +398,12 @@ struct Daemon::Impl {
           "trust = true: serving the kernel's clock at stratum {} whatever it says of itself",
           now.stratum);
     }
+  }
+
+  std::vector<std::uint64_t> shard_turns() const {
+    std::vector<std::uint64_t> turns;
+    for (const auto& shard : shards) turns.push_back(shard->counters().turns.value());
+    return turns;
   }
 
   void tick() {
@@ -376,6 +416,7 @@ struct Daemon::Impl {
       if (admin && admin->streams() > 0) {
         admin->publish("status", boost::json::serialize(monitor->status()));
       }
+      notifier.tick(status_line(), shard_turns());
       tick();
     });
   }
@@ -396,6 +437,7 @@ struct Daemon::Impl {
   std::optional<Monitor> monitor;
   std::unique_ptr<AdminHttp> admin;
   std::optional<AdminSocket> admin_socket;
+  Notifier notifier;
 };
 
 Daemon::Daemon(const Config& config, std::string config_path)

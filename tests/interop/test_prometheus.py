@@ -203,14 +203,20 @@ class World:
             days=5, refclock=crystal_devices.refclocks(rubidium=None), environment=racks.environment())
         self.plain = self.daemon("plain", {"nts_ke.max_connections_per_address": 2, "nts_ke.deadline": "2s"})
         self.lost = self.daemon("lost", {"keys.rotation": "1s", "ntp.shards": 1})
-        self.lost_directory = self.lost.directory + "-away"
-        os.rename(self.lost.directory, self.lost_directory)
+        self.lose(True)
+        stack.callback(self.lose, False)
         self.lost_since = time.monotonic()
         self.prometheus = stack.enter_context(Prometheus(directory / "prometheus"))
         self.prometheus.target(*self.servers())
 
     def servers(self):
         return self.rack, self.crystal, self.plain, self.lost
+
+    def lose(self, lost):
+        """The directory of its key file is gone, or back."""
+        away = self.lost.directory + "-away"
+        if lost != os.path.exists(away):
+            os.rename(*((self.lost.directory, away) if lost else (away, self.lost.directory)))
 
     def daemon(self, name, settings, days=90, **options):
         (self.directory / f"d-{name}").mkdir()
@@ -427,7 +433,7 @@ def test_keys_do_not_rotate(locked):
     """Overdue by a minute, as the alarm is meant."""
     server = locked.lost
     check(locked.prometheus.fires("TimeballKeysNotRotating", server, 80 - (time.monotonic() - locked.lost_since)))
-    os.rename(locked.lost_directory, server.directory)
+    locked.lose(False)
     clears(locked, server, "TimeballKeysNotRotating")
 
 

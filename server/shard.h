@@ -77,6 +77,7 @@ struct ShardCounters {
   Counter octets_received;
   Counter octets_sent;
   Counter without_kernel_timestamp;
+  Counter turns;  // of its loop: while the thread lives, one a second and more
   T3ToWire t3_to_wire;
   Counter t3_compensation_ns;  // what the last sampled reply's T3 was ahead of the clock reading
 };

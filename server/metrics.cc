@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "server/alarms.h"
 #include "server/metrics_table.h"
 
 namespace timeball::server {
@@ -95,6 +96,15 @@ constexpr auto kCertificates = &one<&Snapshot::certificates, value>;
 template <auto value>
 constexpr auto kClock = &one<&Snapshot::clock, value>;
 
+void alarms(const Snapshot& snapshot, Series& series) {
+  for (const AlarmKind& kind : alarm_kinds()) {
+    const std::optional<bool> raised = kind.raised(snapshot);
+    if (!raised) continue;
+    add(series, *raised,
+        {{"alarm", std::string(kind.name)}, {"severity", std::string(name_of(kind.severity))}});
+  }
+}
+
 void build_info(const Snapshot&, Series& series) {
   add(series, 1, {{"version", TIMEBALL_VERSION}});
 }
@@ -102,6 +112,8 @@ void build_info(const Snapshot&, Series& series) {
 constexpr Metric kMetrics[] = {
     {"timeball_build_info", kGauge, "version", "Always 1; the label tells the version",
      &build_info},
+    {"timeball_alarm", kGauge, "alarm, severity",
+     "1 while the alarm is raised; of all that there can be with this configuration", &alarms},
     {"timeball_requests_total", kCounter, "verdict", "NTP requests by what became of them",
      &requests},
     {"timeball_datagrams_received_total", kCounter, "shard", "Datagrams taken from the kernel",

@@ -197,10 +197,6 @@ constexpr Metric kDiscipline[] = {
     {"timeball_refclock_bound_seconds", kGauge, "",
      "How wrong the time served may be until the next second; missing: time is not known",
      &maybe<[](const RackStatus& s) { return in_seconds(s.clock.bound); }>},
-    {"timeball_refclock_alarm", kGauge, "alarm", "1 while the alarm is raised",
-     &each_alarm<[](const refclock::RackClockStatus& s, refclock::Alarm a) {
-       return s.alarms.has(a);
-     }>},
     {"timeball_refclock_alarms_total", kCounter, "alarm", "How often the alarm was raised",
      &each_alarm<[](const refclock::RackClockStatus& s, refclock::Alarm a) {
        return s.raised[static_cast<std::size_t>(a)];

@@ -67,16 +67,7 @@ json::array flags(const refclock::RackClockStatus& clock) {
   return raised;
 }
 
-// At the rate at which the bound grows now.
-json::value holdover_remaining(const Snapshot& snapshot, const Config& config) {
-  const std::optional<Duration> bound = error_bound_of(snapshot);
-  const std::int64_t growth_ppb = snapshot.clock->state.growth_ppb;
-  if (!bound || growth_ppb <= 0) return nullptr;
-  const Duration left = std::max(config.clock.holdover_limit - *bound, Duration{});
-  return static_cast<double>(left.count()) / static_cast<double>(growth_ppb);
-}
-
-json::object time_json(const Snapshot& snapshot, const Config& config) {
+json::object time_json(const Snapshot& snapshot) {
   json::object time{{"synchronised", false},
                     {"stratum", kMaxStratum},
                     {"leap", 3},
@@ -110,10 +101,8 @@ json::object time_json(const Snapshot& snapshot, const Config& config) {
   time["state"] = name_of(clock.state);
   time["state_s"] = seconds(clock.at - clock.state_since);
   time["flags"] = flags(clock);
-  if (clock.state == State::kHoldover && snapshot.clock) {
-    time["holdover_s"] = time["state_s"];
-    time["holdover_remaining_s"] = holdover_remaining(snapshot, config);
-  }
+  time["holdover_s"] = seconds(clock.holdover);
+  time["holdover_remaining_s"] = seconds(clock.holdover_remaining);
   return time;
 }
 
@@ -179,6 +168,19 @@ const char* word(const std::array<const char*, 4>& words, Enum value) {
   return words[static_cast<std::size_t>(value)];
 }
 
+json::array satellites_json(const refclock::Sky& sky) {
+  json::array all;
+  for (const refclock::Satellite& one : sky.satellites) {
+    all.push_back({{"system", name_of(one.system)},
+                   {"number", one.number},
+                   {"elevation_deg", or_null(one.elevation_deg)},
+                   {"azimuth_deg", or_null(one.azimuth_deg)},
+                   {"cno_dbhz", or_null(one.cn0_dbhz)},
+                   {"used", one.used}});
+  }
+  return all;
+}
+
 json::value receiver_json(const RackStatus& rack) {
   if (!rack.gnss && !rack.gpsd) return nullptr;
   const GnssCondition seen = rack.clock.gnss.value_or(GnssCondition{});
@@ -192,7 +194,7 @@ json::value receiver_json(const RackStatus& rack) {
           {"jamming", word(kJamming, seen.jamming)},
           {"spoofing", word(kSpoofing, seen.spoofing)},
           {"antenna", word(kAntenna, seen.antenna)},
-          {"satellites", json::array()}};
+          {"satellites", satellites_json(rack.gnss ? rack.gnss->sky : rack.gpsd->sky)}};
 }
 
 json::array pulses_json(const RackStatus& rack) {
@@ -329,7 +331,7 @@ json::object status_json(const Snapshot& snapshot, const RaisedAlarms& alarms,
     const auto [s, ns] = std::pair(utc->ns / kNsPerSecond, utc->ns % kNsPerSecond);
     status["now"] = fmt::format("{}.{:09}Z", utc_text(s), ns);
   }
-  status["time"] = time_json(snapshot, config);
+  status["time"] = time_json(snapshot);
   status["ntp"] = ntp_json(snapshot, config);
   status["nts_ke"] = nts_ke_json(snapshot);
   status["keys"] = snapshot.keys ? json::value(keys_json(*snapshot.keys, config)) : nullptr;

@@ -123,10 +123,11 @@ TEST(Status, HoldoverTellsHowLongItHasBeenAndHowLongItLasts) {
   Snapshot snapshot;
   snapshot.clock = synchronised();
   snapshot.rack = rack(refclock::State::kHoldover);
+  snapshot.rack->clock.holdover = 30s;
+  snapshot.rack->clock.holdover_remaining = 9750s;
   const json::object time = of(snapshot).at("time").as_object();
   EXPECT_EQ(time.at("state"), "HOLDOVER");
   EXPECT_DOUBLE_EQ(time.at("holdover_s").to_number<double>(), 30);
-  // From 2.5 us to 100 us at 10 ns a second.
   EXPECT_DOUBLE_EQ(time.at("holdover_remaining_s").to_number<double>(), 9750);
   EXPECT_EQ(time.at("flags"), json::array({"suspect"}));
 }
@@ -176,6 +177,8 @@ TEST(Status, DevicesAreTold) {
   Snapshot snapshot;
   snapshot.rack = rack(refclock::State::kLocked);
   snapshot.rack->gnss.emplace().model = "ZED-F9T";
+  snapshot.rack->gnss->sky.satellites = {
+      {refclock::Constellation::kGalileo, 12, 45, std::nullopt, 41, true}};
   snapshot.rack->clock.gnss.emplace().satellites_used = 11;
   snapshot.rack->clock.gnss->antenna = refclock::Antenna::kOk;
   snapshot.rack->clock.gnss->jamming = refclock::Threat::kCritical;
@@ -188,6 +191,9 @@ TEST(Status, DevicesAreTold) {
   EXPECT_EQ(status.at("receiver").at("satellites_used"), 11);
   EXPECT_EQ(status.at("receiver").at("time_accuracy_s"), nullptr);
   EXPECT_EQ(status.at("receiver").at("antenna"), "good");
+  const json::object satellite{{"system", "Galileo"},    {"number", 12},   {"elevation_deg", 45},
+                               {"azimuth_deg", nullptr}, {"cno_dbhz", 41}, {"used", true}};
+  EXPECT_EQ(status.at("receiver").at("satellites"), json::array{satellite});
   EXPECT_EQ(status.at("receiver").at("jamming"), "critical");
   EXPECT_EQ(status.at("pulses").at(0).at("device"), "/dev/pps0");
   EXPECT_EQ(status.at("pulses").at(0).at("width_s"), nullptr);

@@ -8,6 +8,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ip/v6_only.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
@@ -69,13 +70,22 @@ std::string_view path_of(const http::request_header<>& request) {
   return target.substr(0, target.find('?'));
 }
 
+Response method_refusal() {
+  Response response = text_response(http::status::method_not_allowed, "only GET is served here\n");
+  response.set(http::field::allow, "GET");
+  return response;
+}
+
+Response token_refusal() {
+  Response response =
+      text_response(http::status::unauthorized,
+                    "this takes the token of admin.token_file: as the password, with any name, or "
+                    "as Authorization: Bearer TOKEN\n");
+  response.set(http::field::www_authenticate, "Basic realm=\"timeball\"");
+  return response;
+}
+
 Response answer(const http::request_header<>& request, const HttpRoutes& routes) {
-  if (request.method() != http::verb::get) {
-    Response response =
-        text_response(http::status::method_not_allowed, "only GET is served here\n");
-    response.set(http::field::allow, "GET");
-    return response;
-  }
   const auto route = routes.find(path_of(request));
   if (route != routes.end()) return make_response(route->second.make(), route->second.content_type);
   std::string known;
@@ -116,18 +126,31 @@ class Place {
 }  // namespace
 
 struct AdminHttp::Impl {
-  Impl(asio::io_context& context, HttpRoutes chosen_routes, const Limits& chosen)
+  Impl(asio::io_context& context, HttpRoutes chosen_routes, Options chosen)
       : acceptor(context),
         pause(context),
         event_came(context, asio::steady_timer::time_point::max()),
         routes(std::move(chosen_routes)),
-        limits(chosen) {}
+        limits(chosen.limits),
+        token(std::move(chosen.token)),
+        tls(chosen.tls) {}
+
+  // Whether whoever asks may have the answer.
+  bool admits(const http::request_header<>& request) const {
+    if (!token) return true;
+    const auto route = routes.find(path_of(request));
+    if (route != routes.end() && route->second.open) return true;
+    const auto shown = request[http::field::authorization];
+    return token->admits({shown.data(), shown.size()});
+  }
 
   tcp::acceptor acceptor;
   asio::steady_timer pause;
   asio::steady_timer event_came;  // never expires: cancelled
   HttpRoutes routes;
-  Limits limits;
+  const Limits limits;
+  const std::optional<AdminToken> token;
+  const Published<TlsContext>* const tls;
   unsigned connections = 0;
   unsigned streams = 0;
   std::shared_ptr<const std::string> event;  // the newest
@@ -169,10 +192,23 @@ asio::awaitable<void> send_events(std::shared_ptr<Impl> server, Stream& stream) 
   }
 }
 
+using TlsStream = asio::ssl::stream<beast::tcp_stream>;
+
+// Closing with octets unread would reset the connection and lose the response.
+asio::awaitable<void> close(beast::tcp_stream& stream) {
+  beast::error_code ignored;
+  stream.socket().shutdown(tcp::socket::shutdown_send, ignored);
+  for (char waste[1024];;) {
+    const auto [end, count] = co_await stream.async_read_some(asio::buffer(waste), kAwait);
+    if (end) co_return;
+  }
+}
+asio::awaitable<void> close(TlsStream& stream) {
+  (void)co_await stream.async_shutdown(kAwait);  // reads until the client's end
+}
+
 template <class Impl, class Stream>
-asio::awaitable<void> serve(std::shared_ptr<Impl> server, Stream stream, Place place) {
-  beast::tcp_stream& tcp_stream = beast::get_lowest_layer(stream);
-  tcp_stream.expires_after(server->limits.deadline);  // over everything below
+asio::awaitable<void> serve(std::shared_ptr<Impl> server, Stream& stream, Place place) {
   beast::flat_buffer buffer(server->limits.header_octets);
   http::request_parser<http::empty_body> parser;
   parser.header_limit(server->limits.header_octets);
@@ -182,8 +218,11 @@ asio::awaitable<void> serve(std::shared_ptr<Impl> server, Stream stream, Place p
   Response response;
   if (error) {
     response = refusal(error);
-  } else if (parser.get().method() != http::verb::get ||
-             path_of(parser.get()) != AdminHttp::kEventsPath) {
+  } else if (parser.get().method() != http::verb::get) {
+    response = method_refusal();
+  } else if (!server->admits(parser.get())) {
+    response = token_refusal();
+  } else if (path_of(parser.get()) != AdminHttp::kEventsPath) {
     response = answer(parser.get(), server->routes);
   } else if (server->streams < server->limits.streams) {
     place = Place(server->streams);
@@ -195,15 +234,19 @@ asio::awaitable<void> serve(std::shared_ptr<Impl> server, Stream stream, Place p
   response.keep_alive(false);
   response.prepare_payload();
   const auto [failed, sent] = co_await http::async_write(stream, response, kAwait);
-  if (failed) co_return;
+  if (!failed) co_await close(stream);
+}
 
-  // Closing with octets unread would reset the connection and lose the response.
-  beast::error_code ignored;
-  tcp_stream.socket().shutdown(tcp::socket::shutdown_send, ignored);
-  for (char waste[1024];;) {
-    const auto [end, count] = co_await tcp_stream.async_read_some(asio::buffer(waste), kAwait);
-    if (end) co_return;
-  }
+template <class Impl>
+asio::awaitable<void> serve_socket(std::shared_ptr<Impl> server, tcp::socket socket, Place place) {
+  beast::tcp_stream plain(std::move(socket));
+  plain.expires_after(server->limits.deadline);  // over everything, but for a stream of events
+  if (server->tls == nullptr) co_return co_await serve(server, plain, std::move(place));
+  auto session = server->tls->current()->new_session();
+  if (!session) co_return;  // no memory
+  TlsStream stream(std::move(plain), session.release());
+  const auto [error] = co_await stream.async_handshake(TlsStream::server, kAwait);
+  if (!error) co_await serve(server, stream, std::move(place));
 }
 
 template <class Impl>
@@ -219,7 +262,7 @@ asio::awaitable<void> accept_all(std::shared_ptr<Impl> server) {
     }
     if (server->connections >= server->limits.connections) continue;
     asio::co_spawn(server->acceptor.get_executor(),
-                   serve(server, beast::tcp_stream(std::move(socket)), Place(server->connections)),
+                   serve_socket(server, std::move(socket), Place(server->connections)),
                    [server](const std::exception_ptr&) {});
   }
 }
@@ -227,8 +270,8 @@ asio::awaitable<void> accept_all(std::shared_ptr<Impl> server) {
 }  // namespace
 
 Result<AdminHttp> AdminHttp::open(asio::io_context& context, const net::Endpoint& local,
-                                  HttpRoutes routes, const Limits& limits) {
-  auto impl = std::make_shared<Impl>(context, std::move(routes), limits);
+                                  HttpRoutes routes, Options options) {
+  auto impl = std::make_shared<Impl>(context, std::move(routes), std::move(options));
   const tcp::endpoint endpoint = to_asio(local);
   beast::error_code error;
   tcp::acceptor& acceptor = impl->acceptor;

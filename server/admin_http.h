@@ -9,6 +9,9 @@
 // write to it has: who does not read is dropped, and what came while he did not is left out. Of
 // streams, too, there is a limit: 503. Errors of accept() are logged and survived.
 //
+// With a token all but routes that are open to everybody take it (server/admin_token.h): 401. With
+// TLS contexts it speaks HTTPS only, each connection by the newest context.
+//
 // Every response forbids the browser to load, run or frame anything that is not from here, to keep
 // it, and to guess what it is.
 //
@@ -21,11 +24,15 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "common/base/error.h"
+#include "common/base/published.h"
 #include "common/net/address.h"
+#include "server/admin_token.h"
+#include "server/tls_context.h"
 
 namespace boost::asio {
 class io_context;
@@ -41,6 +48,7 @@ struct HttpReply {
 struct HttpRoute {
   std::string content_type;
   std::function<HttpReply()> make;
+  bool open = false;  // to everybody, without a token
 };
 using HttpRoutes = std::map<std::string, HttpRoute, std::less<>>;  // by path
 
@@ -55,13 +63,19 @@ class AdminHttp {
     std::chrono::milliseconds deadline{5000};
   };
 
+  struct Options {
+    Limits limits;
+    std::optional<AdminToken> token;
+    const Published<TlsContext>* tls = nullptr;  // must outlive the server; null: plain HTTP
+  };
+
   // Binds and begins to accept when the context runs. The error says which address and why. The
   // context must outlive the server.
   static Result<AdminHttp> open(boost::asio::io_context& context, const net::Endpoint& local,
-                                HttpRoutes routes, const Limits& limits);
+                                HttpRoutes routes, Options options);
   static Result<AdminHttp> open(boost::asio::io_context& context, const net::Endpoint& local,
                                 HttpRoutes routes) {
-    return open(context, local, std::move(routes), Limits{});
+    return open(context, local, std::move(routes), Options{});
   }
   // Stops accepting and ends the streams; what else has begun ends by its deadline at the latest.
   ~AdminHttp();

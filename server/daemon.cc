@@ -119,6 +119,26 @@ KeSample ke_sample(const KeService& service) {
   return sample;
 }
 
+// Of several stores, which may have files in common.
+CertificatesStatus status_of(std::initializer_list<const CertificateStore*> stores) {
+  CertificatesStatus all;
+  for (const CertificateStore* store : stores) {
+    if (store == nullptr) continue;
+    const CertificatesStatus one = store->status();
+    all.reloads += one.reloads;
+    all.failures += one.failures;
+    for (const CertificateStatus& each : one.each) {
+      const auto known = std::ranges::find(all.each, each.file, &CertificateStatus::file);
+      if (known == all.each.end()) {
+        all.each.push_back(each);
+      } else {
+        known->refused = known->refused || each.refused;
+      }
+    }
+  }
+  return all;
+}
+
 KeysSample keys_sample(const KeyProvider& provider) {
   KeysSample sample{provider.status(), read_monotonic_time(), {}};
   for (const auto& generation : provider.keys().current()->generations()) {
@@ -154,6 +174,7 @@ struct Daemon::Impl {
         access(std::make_shared<const AccessPolicy>(config.access.allow, config.access.deny)) {
     make_shards();
     if (config.nts_ke.enabled) make_ke_service();
+    make_admin_certificate();
     monitor.emplace(metric_sources(), config, started);
     make_admin();
     make_admin_socket();
@@ -168,7 +189,8 @@ struct Daemon::Impl {
         {config.ntp.symmetric_active, config.ntp.require_nts, rate_limits(config.rate_limit)},
         config.crypto.implementation,
         {},
-        std::nullopt};
+        std::nullopt,
+        config.admin.clients};
     for (const net::Endpoint& local : config.ntp.listen) {
       or_throw(net::require_udp_port_free(local));
     }
@@ -199,10 +221,23 @@ struct Daemon::Impl {
     ke_service->listen();
   }
 
+  // The admin listener's own; it follows its files as those of NTS-KE do.
+  void make_admin_certificate() {
+    const AdminConfig& c = config.admin;
+    if (c.listen.empty() || c.certificate.empty()) return;
+    admin_certificate =
+        or_throw(CertificateStore::open({{c.certificate, c.private_key}}, TlsUse::kHttp));
+  }
+
   void make_admin() {
     if (config.admin.listen.empty()) return;
-    admin = std::make_unique<AdminHttp>(
-        or_throw(AdminHttp::open(control, config.admin.listen.front(), monitor->routes())));
+    AdminHttp::Options options;
+    if (!config.admin.token_file.empty()) {
+      options.token.emplace(or_throw(AdminToken::read(config.admin.token_file)));
+    }
+    if (admin_certificate) options.tls = &admin_certificate->contexts();
+    admin = std::make_unique<AdminHttp>(or_throw(AdminHttp::open(
+        control, config.admin.listen.front(), monitor->routes(), std::move(options))));
   }
 
   // A daemon that is run by hand has no /run/timeball, and serves all the same.
@@ -238,9 +273,21 @@ struct Daemon::Impl {
         true,
         doing([this] { return key_provider->rekey(read_monotonic_time(), read_kernel_time()); },
               "replaced: every cookie there is has become worthless")};
+    commands["status"] = {false, [this] { return monitor->status(); }};
+    commands["alarms"] = {false, [this] { return monitor->alarms(); }};
+    commands["clients"] = {false, [this]() -> Result<boost::json::object> {
+                             if (config.admin.clients != 0) return monitor->clients();
+                             return fail("no clients are kept; write [admin] clients = 20, say");
+                           }};
     commands["reload"] = {true, doing([this] { return reload(); }, "reloaded")};
     commands["readmit"] = {true, doing([this] { return readmit(); }, "GNSS is taken back")};
     return commands;
+  }
+
+  std::vector<BusyClient> busiest_clients() const {
+    std::vector<std::vector<BusyClient>> each;
+    for (const auto& shard : shards) each.push_back(shard->busiest_clients(read_monotonic_time()));
+    return busiest(each, config.admin.clients);
   }
 
   // Everything a scrape asks for; called by the control thread.
@@ -261,9 +308,13 @@ struct Daemon::Impl {
       return ClockSample{clock.state().load().at(now), now};
     };
     if (clock.rack) sources.rack = [this] { return clock.rack->status(); };
-    if (!ke_service) return sources;
-    sources.certificates = [this] { return certificates->status(); };
-    sources.nts_ke = [this] { return ke_sample(*ke_service); };
+    if (certificates || admin_certificate) {
+      sources.certificates = [this] {
+        return status_of({certificates.get(), admin_certificate.get()});
+      };
+    }
+    if (ke_service) sources.nts_ke = [this] { return ke_sample(*ke_service); };
+    if (config.admin.clients != 0) sources.clients = [this] { return busiest_clients(); };
     return sources;
   }
 
@@ -348,6 +399,7 @@ struct Daemon::Impl {
     config.nts_ke.certificates = fresh.nts_ke.certificates;
     config.nts_ke.private_keys = fresh.nts_ke.private_keys;
     config.access = fresh.access;
+    config.admin.ready_bound = fresh.admin.ready_bound;
     config.log.level = fresh.log.level;
     spdlog::info("reloaded {}", config_path);
     return true;
@@ -381,7 +433,10 @@ struct Daemon::Impl {
     }
     if (ke_service) spdlog::info("NTS-KE on {}", list(config.nts_ke.listen));
     spdlog::info("AEAD by {}", crypto::choose(config.crypto.implementation).name);
-    if (admin) spdlog::info("metrics on http://{}/metrics", admin->local().to_string());
+    if (admin) {
+      spdlog::info("panel and metrics on {}://{}/", admin_certificate ? "https" : "http",
+                   admin->local().to_string());
+    }
     if (clock.rack) return spdlog::info("time: from {} reference clocks", config.refclocks.size());
     const ClockState now = clock.state().load();
     if (shards.empty()) return;
@@ -412,6 +467,7 @@ struct Daemon::Impl {
       if (error) return;
       key_provider->tick(read_monotonic_time(), read_kernel_time());
       if (certificates) certificates->tick(read_monotonic_time(), utc());
+      if (admin_certificate) admin_certificate->tick(read_monotonic_time(), utc());
       monitor->tick(read_monotonic_time());
       if (admin && admin->streams() > 0) {
         admin->publish("status", boost::json::serialize(monitor->status()));
@@ -428,6 +484,7 @@ struct Daemon::Impl {
   ReferenceClock clock;
   Published<AccessPolicy> access;
   std::unique_ptr<CertificateStore> certificates;
+  std::unique_ptr<CertificateStore> admin_certificate;
   std::vector<std::unique_ptr<Shard>> shards;
   std::unique_ptr<KeService> ke_service;
   asio::io_context control{1};

@@ -11,7 +11,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/json.hpp>
-#include <cstdlib>
 #include <future>
 #include <mutex>
 #include <optional>
@@ -41,27 +40,6 @@ constexpr auto kLook = 500ms;         // for whether etcd has fallen silent
 constexpr std::int64_t kLeaseSeconds = 10;
 constexpr auto kRenew = 3s;  // of the lease
 constexpr std::size_t kMaxPassword = 1024;
-
-// A file of secrets, or a systemd credential.
-Result<SecretText> read_secret(const char* setting, const std::string& name, std::size_t most) {
-  std::string path = name;
-  Protection protection = Protection::kPrivate;
-  if (name.starts_with(kCredential)) {
-    const char* directory = std::getenv("CREDENTIALS_DIRECTORY");
-    if (directory == nullptr) {
-      return fail(
-          fmt::format("{}: systemd has given this process no credentials; write "
-                      "LoadCredential= or name a file",
-                      setting));
-    }
-    path = std::string(directory) + '/' + name.substr(kCredential.size());
-    protection = Protection::kAnybodys;
-  }
-  auto text = read_key_file(path, most, protection);
-  if (!text) return fail(fmt::format("{} {}: {}", setting, path, text.error().message));
-  if (!*text) return fail(fmt::format("{} {} is not there", setting, path));
-  return std::move(**text);
-}
 
 Result<ClusterKeys> read_cluster_keys(const std::string& name) {
   const auto text = read_secret("etcd.key_file", name, kMaxClusterKeyFileLength);

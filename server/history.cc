@@ -4,10 +4,13 @@
 #include <iterator>
 #include <numeric>
 
+#include "common/time/ntp_timestamp.h"
+
 namespace timeball::server {
 namespace {
 
-// Refused before TLS, or made to give way.
+// Refused before TLS, or made to give way, because there is too much to do: not who alone took too
+// many places (kRefusedAddress).
 constexpr KeOutcome kTurnedAway[] = {
     KeOutcome::kEvicted,     KeOutcome::kRefusedTotal,       KeOutcome::kRefusedAddress,
     KeOutcome::kRefusedRate, KeOutcome::kRefusedAddressRate, KeOutcome::kRefusedWait};
@@ -63,25 +66,43 @@ History::Totals History::totals(const Snapshot& snapshot, MonotonicTime now) {
   return sum;
 }
 
+const History::Totals& History::before_newest(Duration age) const {
+  return *std::find_if(totals_.rbegin(), std::prev(totals_.rend()),
+                       [&](const Totals& t) { return totals_.back().at - t.at >= age; });
+}
+
+double History::per_second(const Totals& since, std::uint64_t Totals::*of) const {
+  const double elapsed_s = std::chrono::duration<double>(totals_.back().at - since.at).count();
+  return elapsed_s > 0 ? static_cast<double>(totals_.back().*of - since.*of) / elapsed_s : 0;
+}
+
 void History::add(const Snapshot& snapshot, MonotonicTime now) {
   totals_.push_back(totals(snapshot, now));
   while (now - totals_.front().at > kWindow) totals_.pop_front();
+  if (now < point_due_ || !snapshot.clock) return;
+  point_due_ = std::max(point_due_ + kStep, now + kStep / 2);
+  const Totals& before = before_newest(kStep);
+  const std::optional<UtcTime> utc = utc_of(snapshot);
+  const KernelTime kernel = snapshot.clock->now;
+  Point point;
+  point.t_s = (utc ? utc->ns : kernel.ns) / kNsPerSecond;
+  point.error_bound = error_bound_of(snapshot);
+  if (utc) point.offset = Duration(utc->ns - kernel.ns);
+  point.requests_per_s = per_second(before, &Totals::requests);
+  point.handshakes_per_s = per_second(before, &Totals::handshakes);
+  if (snapshot.rack) point.state = snapshot.rack->clock.state;
+  points_.push_back(point);
+  if (points_.size() > kPoints) points_.pop_front();
 }
 
 Recent History::recent() const {
-  Recent recent;
   const Totals& newest = totals_.back();
   const Totals& oldest = totals_.front();
-  // The youngest that is old enough, or else the oldest.
-  const auto found = std::find_if(totals_.rbegin(), std::prev(totals_.rend()),
-                                  [&](const Totals& t) { return newest.at - t.at >= kRate; });
-  const double elapsed_s = std::chrono::duration<double>(newest.at - found->at).count();
-  const auto rate = [&](std::uint64_t Totals::*of) {
-    return elapsed_s > 0 ? static_cast<double>(newest.*of - *found.*of) / elapsed_s : 0;
-  };
-  recent.requests_per_s = rate(&Totals::requests);
-  recent.nts_per_s = rate(&Totals::nts);
-  recent.handshakes_per_s = rate(&Totals::handshakes);
+  const Totals& before = before_newest(kRate);
+  Recent recent;
+  recent.requests_per_s = per_second(before, &Totals::requests);
+  recent.nts_per_s = per_second(before, &Totals::nts);
+  recent.handshakes_per_s = per_second(before, &Totals::handshakes);
   recent.ke_turned_away = newest.ke_turned_away - oldest.ke_turned_away;
   recent.replies_refused = newest.replies_refused - oldest.replies_refused;
   recent.t3_to_wire = quantiles(T3ToWire::kBounds_ns, newest.t3_to_wire, oldest.t3_to_wire);

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "server/alarms.h"
 #include "server/metrics_table.h"
 
 namespace timeball::server {
@@ -101,6 +102,15 @@ void usage(const Snapshot& snapshot, Series& series) {
   if (const auto& known = snapshot.process->usage.*member) add(series, static_cast<double>(*known));
 }
 
+void alarms(const Snapshot& snapshot, Series& series) {
+  for (const AlarmKind& kind : alarm_kinds()) {
+    const std::optional<bool> raised = kind.raised(snapshot);
+    if (!raised) continue;
+    add(series, *raised,
+        {{"alarm", std::string(kind.name)}, {"severity", std::string(name_of(kind.severity))}});
+  }
+}
+
 void build_info(const Snapshot&, Series& series) {
   add(series, 1, {{"version", TIMEBALL_VERSION}});
 }
@@ -108,6 +118,8 @@ void build_info(const Snapshot&, Series& series) {
 constexpr Metric kMetrics[] = {
     {"timeball_build_info", kGauge, "version", "Always 1; the label tells the version",
      &build_info},
+    {"timeball_alarm", kGauge, "alarm, severity",
+     "1 while the alarm is raised; of all that there can be with this configuration", &alarms},
     {"timeball_requests_total", kCounter, "verdict", "NTP requests by what became of them",
      &requests},
     {"timeball_receive_batches_total", kCounter, "shard",

@@ -295,12 +295,8 @@ constexpr Metric kDiscipline[] = {
     {"timeball_refclock_holdover_remaining_seconds", kGauge, "",
      "Until the bound passes holdover_limit, by how it has grown in this holdover; missing while "
      "it "
-     "has grown by less than 100 ns",
+     "has hardly grown",
      &maybe<[](const RackStatus& s) { return in_seconds(s.clock.holdover_remaining); }>},
-    {"timeball_refclock_alarm", kGauge, "alarm", "1 while the alarm is raised",
-     &each_alarm<[](const refclock::RackClockStatus& s, refclock::Alarm a) {
-       return s.alarms.has(a);
-     }>},
     {"timeball_refclock_alarms_total", kCounter, "alarm", "How often the alarm was raised",
      &each_alarm<[](const refclock::RackClockStatus& s, refclock::Alarm a) {
        return s.raised[static_cast<std::size_t>(a)];

@@ -11,8 +11,10 @@
 
 #include "common/time/time_scales.h"
 #include "server/admin_http.h"
+#include "server/alarms.h"
 #include "server/config.h"
 #include "server/history.h"
+#include "server/readiness.h"
 #include "server/snapshot.h"
 
 namespace prometheus {
@@ -29,6 +31,9 @@ class Monitor {
   // About once a second.
   void tick(MonotonicTime now);
   boost::json::object status() const;
+  boost::json::object alarms() const;
+  // Needs sources.clients.
+  boost::json::object clients() const;
   // Everything that the administrator's HTTP server serves.
   HttpRoutes routes() const;
 
@@ -36,9 +41,13 @@ class Monitor {
   Monitor& operator=(const Monitor&) = delete;
 
  private:
+  HttpReply ready() const;
+
   MetricSources sources_;
   const Config& config_;
   History history_;
+  RaisedAlarms alarms_;
+  Readiness readiness_;
   std::shared_ptr<prometheus::Collectable> metrics_;
 };
 

@@ -50,28 +50,16 @@ std::optional<double> boot_time_s() {
   return std::nullopt;
 }
 
-// Of the directory, from its beginning, but "." and "..".
-std::optional<std::uint64_t> entries(int directory) {
-  const int copy = fcntl(directory, F_DUPFD_CLOEXEC, 0);
-  DIR* const open = copy < 0 ? nullptr : fdopendir(copy);
-  if (open == nullptr) return std::nullopt;
-  rewinddir(open);
-  std::uint64_t count = 0;
-  while (readdir(open) != nullptr) ++count;
-  closedir(open);
-  return count - 3;  // the copy, too, is not counted
-}
-
 }  // namespace
 
 ProcessFiles::ProcessFiles()
     : stat_(open("/proc/self/stat", O_RDONLY | O_CLOEXEC)),
-      descriptors_(open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC)),
+      descriptors_(opendir("/proc/self/fd")),
       boot_s_(boot_time_s()) {}
 
 ProcessFiles::~ProcessFiles() {
   if (stat_ >= 0) close(stat_);
-  if (descriptors_ >= 0) close(descriptors_);
+  if (descriptors_ != nullptr) closedir(descriptors_);
 }
 
 ProcessUsage ProcessFiles::read() const {
@@ -88,7 +76,12 @@ ProcessUsage ProcessFiles::read() const {
     usage.resident_bytes = fields[kPages] * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
     if (boot_s_) usage.start_s = *boot_s_ + static_cast<double>(fields[kStartTicks]) / tick_hz;
   }
-  if (descriptors_ >= 0) usage.open_descriptors = entries(descriptors_);
+  if (descriptors_ != nullptr) {
+    std::uint64_t entries = 0;
+    rewinddir(descriptors_);
+    while (readdir(descriptors_) != nullptr) ++entries;
+    if (entries >= 2) usage.open_descriptors = entries - 2;  // without "." and ".."
+  }
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0) usage.most_descriptors = limit.rlim_cur;
   return usage;

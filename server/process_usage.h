@@ -3,6 +3,8 @@
 // or read is absent. One thread (control).
 #pragma once
 
+#include <dirent.h>
+
 #include <cstdint>
 #include <optional>
 
@@ -26,7 +28,8 @@ class ProcessFiles {
   ProcessUsage read() const;
 
  private:
-  int stat_, descriptors_;
+  int stat_;
+  DIR* descriptors_;
   std::optional<double> boot_s_;  // since 1970
 };
 

@@ -15,4 +15,20 @@ Snapshot take_snapshot(const MetricSources& sources) {
   return snapshot;
 }
 
+std::optional<UtcTime> utc_of(const Snapshot& snapshot) {
+  if (!snapshot.clock || snapshot.clock->now > snapshot.clock->state.void_after) {
+    return std::nullopt;
+  }
+  const auto& [state, now] = *snapshot.clock;
+  const bool known = state.synchronised() || (snapshot.rack && snapshot.rack->clock.bound);
+  return known ? std::optional(state.utc(now)) : std::nullopt;
+}
+
+std::optional<Duration> error_bound_of(const Snapshot& snapshot) {
+  if (!utc_of(snapshot)) return std::nullopt;
+  const auto& [state, now] = *snapshot.clock;
+  if (!state.synchronised()) return snapshot.rack->clock.bound;
+  return state.root_dispersion(now) + state.root_delay / 2;
+}
+
 }  // namespace timeball::server

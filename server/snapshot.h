@@ -15,6 +15,7 @@
 #include "common/time/clock_state.h"
 #include "common/time/time_scales.h"
 #include "refclock/refclock.h"
+#include "server/busiest_clients.h"
 #include "server/certificate_store.h"
 #include "server/ke_service.h"
 #include "server/key_provider.h"
@@ -84,8 +85,15 @@ struct MetricSources {
   std::function<ClockSample()> clock;
   std::function<refclock::RackStatus()> rack;
   std::function<Recent()> recent;
+  std::function<std::vector<BusyClient>()>
+      clients;  // asked when somebody wants them; in no snapshot
 };
 
 Snapshot take_snapshot(const MetricSources& sources);
+
+// Now; nothing: time is not known.
+std::optional<UtcTime> utc_of(const Snapshot& snapshot);
+// How wrong the time is at most: as served, or, when nothing is, as the reference clocks know.
+std::optional<Duration> error_bound_of(const Snapshot& snapshot);
 
 }  // namespace timeball::server

@@ -9,7 +9,8 @@
 #include <string>
 #include <utility>
 
-#include "common/ntp/packet.h"
+#include "common/time/ntp_timestamp.h"
+#include "server/settings.h"
 
 namespace timeball::server {
 namespace {
@@ -44,15 +45,6 @@ std::string utc_text(std::int64_t unix_s) {
   return fmt::format("{:%FT%T}", fmt::gmtime(static_cast<std::time_t>(unix_s)));
 }
 
-// Nothing: time is not known.
-std::optional<UtcTime> utc_of(const Snapshot& snapshot) {
-  if (!snapshot.clock || snapshot.clock->now > snapshot.clock->state.void_after)
-    return std::nullopt;
-  const auto& [state, now] = *snapshot.clock;
-  const bool known = state.synchronised() || (snapshot.rack && snapshot.rack->clock.bound);
-  return known ? std::optional(state.utc(now)) : std::nullopt;
-}
-
 // ---- The time served.
 
 // RFC 5905, figure 12: text at stratum 1, an address or its like beyond.
@@ -67,14 +59,6 @@ std::string reference_id(const ClockState& state) {
   return text;
 }
 
-// Without synchronisation what the reference clocks know all the same.
-std::optional<Duration> error_bound(const Snapshot& snapshot) {
-  const auto& [state, now] = *snapshot.clock;
-  if (state.synchronised()) return state.root_dispersion(now) + state.root_delay / 2;
-  if (!utc_of(snapshot)) return std::nullopt;
-  return snapshot.rack->clock.bound;
-}
-
 json::array flags(const refclock::RackClockStatus& clock) {
   json::array raised;
   if (clock.suspect) raised.emplace_back("suspect");
@@ -83,16 +67,7 @@ json::array flags(const refclock::RackClockStatus& clock) {
   return raised;
 }
 
-// At the rate at which the bound grows now.
-json::value holdover_remaining(const Snapshot& snapshot, const Config& config) {
-  const std::optional<Duration> bound = error_bound(snapshot);
-  const std::int64_t growth_ppb = snapshot.clock->state.growth_ppb;
-  if (!bound || growth_ppb <= 0) return nullptr;
-  const Duration left = std::max(config.clock.holdover_limit - *bound, Duration{});
-  return static_cast<double>(left.count()) / static_cast<double>(growth_ppb);
-}
-
-json::object time_json(const Snapshot& snapshot, const Config& config) {
+json::object time_json(const Snapshot& snapshot) {
   json::object time{{"synchronised", false},
                     {"stratum", kMaxStratum},
                     {"leap", 3},
@@ -112,7 +87,7 @@ json::object time_json(const Snapshot& snapshot, const Config& config) {
     time["synchronised"] = state.synchronised();
     time["stratum"] = state.stratum;
     time["leap"] = state.synchronised() ? static_cast<int>(state.leap) : 3;
-    time["error_bound_s"] = seconds(error_bound(snapshot));
+    time["error_bound_s"] = seconds(error_bound_of(snapshot));
     if (const auto utc = utc_of(snapshot)) time["offset_s"] = seconds(Duration(utc->ns - now.ns));
     if (state.synchronised()) {
       time["reference_id"] = reference_id(state);
@@ -126,10 +101,8 @@ json::object time_json(const Snapshot& snapshot, const Config& config) {
   time["state"] = name_of(clock.state);
   time["state_s"] = seconds(clock.at - clock.state_since);
   time["flags"] = flags(clock);
-  if (clock.state == State::kHoldover && snapshot.clock) {
-    time["holdover_s"] = time["state_s"];
-    time["holdover_remaining_s"] = holdover_remaining(snapshot, config);
-  }
+  time["holdover_s"] = seconds(clock.holdover);
+  time["holdover_remaining_s"] = seconds(clock.holdover_remaining);
   return time;
 }
 
@@ -195,6 +168,19 @@ const char* word(const std::array<const char*, 4>& words, Enum value) {
   return words[static_cast<std::size_t>(value)];
 }
 
+json::array satellites_json(const refclock::Sky& sky) {
+  json::array all;
+  for (const refclock::Satellite& one : sky.satellites) {
+    all.push_back({{"system", name_of(one.system)},
+                   {"number", one.number},
+                   {"elevation_deg", or_null(one.elevation_deg)},
+                   {"azimuth_deg", or_null(one.azimuth_deg)},
+                   {"cno_dbhz", or_null(one.cn0_dbhz)},
+                   {"used", one.used}});
+  }
+  return all;
+}
+
 json::value receiver_json(const RackStatus& rack) {
   if (!rack.gnss && !rack.gpsd) return nullptr;
   const GnssCondition seen = rack.clock.gnss.value_or(GnssCondition{});
@@ -208,7 +194,7 @@ json::value receiver_json(const RackStatus& rack) {
           {"jamming", word(kJamming, seen.jamming)},
           {"spoofing", word(kSpoofing, seen.spoofing)},
           {"antenna", word(kAntenna, seen.antenna)},
-          {"satellites", json::array()}};
+          {"satellites", satellites_json(rack.gnss ? rack.gnss->sky : rack.gpsd->sky)}};
 }
 
 json::array pulses_json(const RackStatus& rack) {
@@ -279,7 +265,62 @@ json::object keys_json(const KeysSample& keys, const Config& config) {
   return shown;
 }
 
-json::object status_json(const Snapshot& snapshot, const Config& config) {
+json::array alarms_json(const RaisedAlarms& alarms) {
+  json::array all;
+  for (const RaisedAlarm& alarm : alarms.all()) {
+    json::value since = nullptr;
+    if (alarm.since_utc) since = utc_text(alarm.since_utc->ns / kNsPerSecond) + 'Z';
+    all.push_back({{"name", alarm.kind->name},
+                   {"severity", name_of(alarm.kind->severity)},
+                   {"since", std::move(since)},
+                   {"for_s", seconds(alarms.updated_at() - alarm.since)},
+                   {"meaning", alarm.kind->meaning},
+                   {"action", alarm.kind->action},
+                   {"runbook", alarm.kind->runbook()}});
+  }
+  return all;
+}
+
+json::object history_json(const History& history) {
+  json::array points;
+  for (const History::Point& point : history.points()) {
+    points.push_back({{"t", point.t_s},
+                      {"error_bound_s", seconds(point.error_bound)},
+                      {"offset_s", seconds(point.offset)},
+                      {"requests_per_s", point.requests_per_s},
+                      {"handshakes_per_s", point.handshakes_per_s},
+                      {"state", point.state ? json::value(name_of(*point.state)) : nullptr}});
+  }
+  return {{"step_s", seconds(History::kStep)}, {"points", std::move(points)}};
+}
+
+json::object clients_json(const std::vector<BusyClient>& clients) {
+  json::array all;
+  for (const BusyClient& client : clients) {
+    all.push_back({{"address", client.address.to_string()},
+                   {"requests", client.requests},
+                   {"over", client.over},
+                   {"nts", client.nts}});
+  }
+  return {{"window_s", 60}, {"clients", std::move(all)}};
+}
+
+json::array config_json(const Config& config) {
+  json::array all;
+  for (const SettingInForce& setting : settings_in_force(config)) {
+    all.push_back({{"section", setting.section},
+                   {"index", setting.index},
+                   {"key", setting.key},
+                   {"value", setting.value},
+                   {"is_default", setting.is_default},
+                   {"reloadable", setting.reloadable},
+                   {"help", setting.help}});
+  }
+  return all;
+}
+
+json::object status_json(const Snapshot& snapshot, const RaisedAlarms& alarms,
+                         const Config& config) {
   json::object status{
       {"version", TIMEBALL_VERSION}, {"host", nullptr}, {"now", nullptr}, {"uptime_s", nullptr}};
   if (snapshot.process) {
@@ -290,7 +331,7 @@ json::object status_json(const Snapshot& snapshot, const Config& config) {
     const auto [s, ns] = std::pair(utc->ns / kNsPerSecond, utc->ns % kNsPerSecond);
     status["now"] = fmt::format("{}.{:09}Z", utc_text(s), ns);
   }
-  status["time"] = time_json(snapshot, config);
+  status["time"] = time_json(snapshot);
   status["ntp"] = ntp_json(snapshot, config);
   status["nts_ke"] = nts_ke_json(snapshot);
   status["keys"] = snapshot.keys ? json::value(keys_json(*snapshot.keys, config)) : nullptr;
@@ -301,7 +342,7 @@ json::object status_json(const Snapshot& snapshot, const Config& config) {
   status["pulses"] = pulses_json(rack);
   status["samples"] = samples_json(rack);
   status["rubidium"] = rubidium_json(rack, config);
-  status["alarms"] = json::array();
+  status["alarms"] = alarms_json(alarms);
   return status;
 }
 

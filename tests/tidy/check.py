@@ -32,7 +32,7 @@ REFCLOCK_USERS = {"server/timeballd.cc", "server/daemon.cc", "server/daemon.h", 
 
 # Pure files take time, randomness and bytes as arguments.
 PURE = re.compile(
-    r"^(common/(base|time|crypto|ntp|nts)/|refclock/(gnss|rubidium|sim)/|server/(responder|access_policy|rate_limiter|transmit_delay|verdict|settings|refclock_options|cluster_document|cluster_member)[._])"
+    r"^(common/(base|time|crypto|ntp|nts)/|refclock/(gnss|rubidium|sim)/|server/(responder|access_policy|rate_limiter|transmit_delay|verdict|settings|alarms|busiest_clients|history|readiness|snapshot|status|refclock_options|cluster_document|cluster_member)[._])"
 )
 IMPURE = {"common/base/log.cc", "common/base/log.h", "common/crypto/entropy.cc", "common/crypto/entropy.h",
           "refclock/sim/pps_device.cc", "refclock/sim/pps_device.h", "refclock/sim/pps_preload.cc",

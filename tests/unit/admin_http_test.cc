@@ -25,8 +25,12 @@ using std::chrono::steady_clock;
 
 HttpRoutes two_routes() {
   HttpRoutes routes;
-  routes["/healthz"] = {"text/plain; charset=utf-8", [] { return HttpReply{200, "ok\n"}; }};
-  routes["/readyz"] = {"text/plain; charset=utf-8", [] { return HttpReply{503, "not yet\n"}; }};
+  routes["/healthz"] = {"text/plain; charset=utf-8", [] { return HttpReply{200, "ok\n"}; }, true};
+  routes["/readyz"] = {"text/plain; charset=utf-8",
+                       [] {
+                         return HttpReply{503, "not yet\n"};
+                       },
+                       false};
   return routes;
 }
 
@@ -107,10 +111,12 @@ class Client {
 // An AdminHttp on a loopback port, its context run by a thread.
 class Running {
  public:
-  explicit Running(const AdminHttp::Limits& limits = {}, const char* local = "127.0.0.1") {
+  explicit Running(const AdminHttp::Limits& limits = {}, const char* local = "127.0.0.1")
+      : Running({limits, std::nullopt, nullptr}, local) {}
+  explicit Running(AdminHttp::Options options, const char* local = "127.0.0.1") {
     net::Endpoint any;
     any.address = *net::IpAddress::parse(local);
-    auto opened = AdminHttp::open(context_, any, two_routes(), limits);
+    auto opened = AdminHttp::open(context_, any, two_routes(), std::move(options));
     if (!opened) throw std::runtime_error(opened.error().message);
     server_.emplace(std::move(*opened));
     thread_ = std::thread([this] { context_.run(); });
@@ -186,7 +192,7 @@ TEST(AdminHttp, QueryIsIgnored) {
 }
 
 TEST(AdminHttp, ServesIpv6) {
-  const Running server({}, "::1");
+  const Running server(AdminHttp::Limits{}, "::1");
   EXPECT_EQ(server.endpoint().to_string().substr(0, 6), "[::1]:");
   EXPECT_EQ(status_line(server.ask(kGetHealth)), "HTTP/1.1 200 OK");
 }
@@ -313,6 +319,31 @@ TEST(AdminHttp, ServesAgainAfterDescriptorsRanOut) {
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
   EXPECT_EQ(body(waiting.receive_all().value_or("(kept waiting)")), "ok\n");
   EXPECT_EQ(body(server.ask(kGetHealth)), "ok\n");
+}
+
+// ---- The token.
+
+std::string with_header(std::string_view path, std::string_view header) {
+  return "GET " + std::string(path) + " HTTP/1.1\r\nHost: x\r\n" + std::string(header) + "\r\n";
+}
+
+TEST(AdminHttp, WithATokenOnlyOpenRoutesAreOpen) {
+  const Running server(AdminHttp::Options{{}, *AdminToken::parse("0123456789abcdef"), nullptr});
+  EXPECT_EQ(body(server.ask(kGetHealth)), "ok\n");
+  for (const char* path : {"/readyz", "/api/v1/events", "/no"}) {
+    for (const char* header :
+         {"", "Authorization: Bearer 0123456789abcdeX\r\n", "Authorization: 0123456789abcdef\r\n",
+          "Cookie: token=0123456789abcdef\r\n"}) {
+      const std::string response = server.ask(with_header(path, header));
+      EXPECT_EQ(status_line(response), "HTTP/1.1 401 Unauthorized") << path << header;
+      EXPECT_TRUE(has_line(response, "WWW-Authenticate: Basic realm=\"timeball\""));
+    }
+  }
+  const char* right = "Authorization: Bearer 0123456789abcdef\r\n";
+  EXPECT_EQ(body(server.ask(with_header("/readyz", right))), "not yet\n");
+  EXPECT_EQ(status_line(server.ask(with_header("/no", right))), "HTTP/1.1 404 Not Found");
+  EXPECT_EQ(status_line(server.ask(with_header("/readyz?token=0123456789abcdef", ""))),
+            "HTTP/1.1 401 Unauthorized");
 }
 
 // ---- Streams of events.

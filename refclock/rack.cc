@@ -42,18 +42,19 @@ struct Rack::Impl {
     if (o.rubidium) rubidium.emplace(context, *o.rubidium, observe);
     for (const PulseOptions& pulse : o.pulses) pulses.emplace_back(context, pulse, observe);
     for (const SampleOptions& sample : o.samples) samples.emplace_back(context, sample, observe);
-    thread = std::jthread([this] {
-      pthread_setname_np(pthread_self(), "refclock");
-      start();
-      context.run();
-    });
   }
   ~Impl() {
     context.stop();
-    thread.join();
+    if (thread.joinable()) thread.join();
   }
 
-  void start() {
+  void run() {
+    pthread_setname_np(pthread_self(), "refclock");
+    begin();
+    context.run();
+  }
+
+  void begin() {
     if (gnss) gnss->start();
     if (gpsd) gpsd->start();
     if (rubidium) rubidium->start();
@@ -180,6 +181,10 @@ struct Rack::Impl {
 
 Rack::Rack(const RackOptions& options) : impl_(std::make_unique<Impl>(options)) {}
 Rack::~Rack() = default;
+
+void Rack::start() {
+  impl_->thread = std::jthread([this] { impl_->run(); });
+}
 
 const Seqlock<ClockState>& Rack::state() const {
   return impl_->state;

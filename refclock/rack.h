@@ -49,10 +49,13 @@ struct RackStatus {
 
 class Rack {
  public:
-  // Begins at once. Throws std::runtime_error with one sentence when a setting cannot be; a device
-  // that is not there yet is waited for.
+  // Throws std::runtime_error with one sentence when a setting cannot be; a device that is not there
+  // yet is waited for.
   explicit Rack(const RackOptions& options);
   ~Rack();
+
+  // Begins: threads start, devices are opened.
+  void start();
 
   const Seqlock<ClockState>& state() const;
   RackStatus status() const;

@@ -38,12 +38,14 @@ using ReadKernelClock = KernelClock (*)();
 // Reads the real one, with modes 0: never changes it.
 KernelClock read_kernel_clock();
 
-// Polls the kernel once a second in a thread of its own and publishes. Stops when destroyed.
+// Publishes what the kernel says when made, and once started once a second, in a thread of its own.
+// Stops when destroyed.
 class SystemClock {
  public:
   SystemClock(const SystemClockOptions& options, ReadKernelClock read = &read_kernel_clock);
   ~SystemClock();
 
+  void start();
   const Seqlock<ClockState>& state() const;
 
  private:

@@ -179,6 +179,17 @@ struct AdminConfig {
   bool operator==(const AdminConfig&) const = default;
 };
 
+enum class SandboxMode : std::uint8_t { kOn, kLog, kOff };
+
+// What the process is to the rest of the machine.
+struct ProcessConfig {
+  std::string user;   // when started as root: who it becomes; "root": nobody else
+  std::string group;  // empty: the user's own
+  SandboxMode sandbox = SandboxMode::kOn;
+
+  bool operator==(const ProcessConfig&) const = default;
+};
+
 struct LogConfig {
   std::string level;
   LogFormat format = LogFormat::kText;
@@ -197,6 +208,7 @@ struct Config {
   std::vector<RefclockConfig> refclocks;
   ClockConfig clock;
   AdminConfig admin;
+  ProcessConfig process;
   LogConfig log;
 
   bool operator==(const Config&) const = default;

@@ -1,7 +1,7 @@
 #include "server/daemon.h"
 
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
+#include <sys/timex.h>
 
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
@@ -19,6 +19,7 @@
 #include "common/crypto/entropy.h"
 #include "common/ntp/packet.h"
 #include "common/nts/ke_negotiation.h"
+#include "common/time/duration_text.h"
 #include "refclock/refclock.h"
 #include "server/access_policy.h"
 #include "server/admin_http.h"
@@ -30,7 +31,9 @@
 #include "server/ke_service.h"
 #include "server/master_key_store.h"
 #include "server/monitor.h"
+#include "server/notify.h"
 #include "server/refclock_options.h"
+#include "server/sandbox.h"
 #include "server/settings.h"
 #include "server/shard.h"
 #include "server/status.h"
@@ -99,6 +102,7 @@ struct ReferenceClock {
       kernel = std::make_unique<refclock::SystemClock>(system_clock_options(config));
     }
   }
+  void start() { rack ? rack->start() : kernel->start(); }
   const Seqlock<ClockState>& state() const { return rack ? rack->state() : kernel->state(); }
 
   std::unique_ptr<refclock::SystemClock> kernel;
@@ -133,13 +137,10 @@ std::unique_ptr<KeyProvider> make_key_provider(const Config& config) {
                                        read_kernel_time(), follows));
 }
 
-// As many as the system lets us have: what starts us leaves the usual 1,024 for the sake of
-// programs that call select().
-void raise_descriptor_limit() {
-  rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
+// systemd's ProtectClock= forbids it.
+bool may_ask_kernel_clock() {
+  timex t{};  // modes 0: read only
+  return ntp_adjtime(&t) >= 0;
 }
 
 }  // namespace
@@ -195,6 +196,7 @@ struct Daemon::Impl {
     ke_service =
         std::make_unique<KeService>(config.nts_ke, ke_policy(config), certificates->contexts(),
                                     key_provider->keys(), config.crypto.implementation);
+    ke_service->listen();
   }
 
   void make_admin() {
@@ -250,7 +252,8 @@ struct Daemon::Impl {
       return counters;
     };
     sources.process = [this] {
-      return ProcessSample{host_name(), read_monotonic_time() - started, unlocked_secrets()};
+      return ProcessSample{host_name(), read_monotonic_time() - started, unlocked_secrets(),
+                           process.read()};
     };
     sources.keys = [this] { return keys_sample(*key_provider); };
     sources.clock = [this] {
@@ -265,13 +268,18 @@ struct Daemon::Impl {
   }
 
   void run() {
-    raise_descriptor_limit();
+    const std::string sandbox = enter_sandbox(config, config_path);
+    key_provider->start();
+    clock.start();
     for (const auto& shard : shards) start(*shard);
     if (ke_service) ke_service->start();
     announce();
+    spdlog::info("sandbox {}", sandbox);
+    notifier.ready(status_line());
     wait_for_signal();
     tick();
     control.run();
+    notifier.stopping();
     if (ke_service) ke_service->stop();
     for (const auto& shard : shards) shard->stop();
   }
@@ -280,9 +288,8 @@ struct Daemon::Impl {
     shard.start();
     const unsigned priority = config.ntp.realtime_priority;
     if (priority == 0 || be_realtime(shard.thread(), priority)) return;
-    spdlog::warn(
-        "ntp.realtime_priority = {}: not permitted; grant CAP_SYS_NICE or LimitRTPRIO, or write 0",
-        priority);
+    spdlog::warn("ntp.realtime_priority = {}: not permitted; grant LimitRTPRIO={}, or write 0",
+                 priority, priority);
   }
 
   void wait_for_signal() {
@@ -304,6 +311,13 @@ struct Daemon::Impl {
   }
 
   Result<void> reload() {
+    notifier.reloading();
+    const Result<void> result = read_configuration();
+    notifier.ready(status_line());
+    return result;
+  }
+
+  Result<void> read_configuration() {
     const LoadedConfig loaded = load_config(config_path);
     for (const ConfigError& warning : loaded.warnings) spdlog::warn("{}", warning.to_string());
     for (const ConfigError& error : loaded.errors) spdlog::error("{}", error.to_string());
@@ -346,6 +360,18 @@ struct Daemon::Impl {
     return state.synchronised() ? std::optional(state.utc(now)) : std::nullopt;
   }
 
+  // For a person who asks the service manager.
+  std::string status_line() const {
+    const KernelTime now = read_kernel_time();
+    const ClockState state = clock.state().load().at(now);
+    const std::string source =
+        clock.rack ? std::string(refclock::name_of(clock.rack->status().clock.state))
+                   : "the kernel's clock";
+    if (!state.synchronised()) return source + ", unsynchronised";
+    return fmt::format("{}, stratum {}, true within {}", source, state.stratum,
+                       duration_text(state.root_dispersion(now) + state.root_delay / 2));
+  }
+
   void announce() {
     if (shards.empty()) {
       spdlog::info("timeballd {} serves no NTP", TIMEBALL_VERSION);
@@ -359,7 +385,11 @@ struct Daemon::Impl {
     if (clock.rack) return spdlog::info("time: from {} reference clocks", config.refclocks.size());
     const ClockState now = clock.state().load();
     if (shards.empty()) return;
-    if (!now.synchronised()) {
+    if (!now.synchronised() && !may_ask_kernel_clock()) {
+      spdlog::warn(
+          "this process may not ask the kernel whether its clock is right (adjtimex): serving leap "
+          "indicator 3; add kernel-clock.conf to the unit, or set trust = true under [[refclock]]");
+    } else if (!now.synchronised()) {
       spdlog::warn(
           "the kernel's clock is not synchronised: serving leap indicator 3 until it is; "
           "run a time client here, or set trust = true under [[refclock]]");
@@ -368,6 +398,12 @@ struct Daemon::Impl {
           "trust = true: serving the kernel's clock at stratum {} whatever it says of itself",
           now.stratum);
     }
+  }
+
+  std::vector<std::uint64_t> shard_turns() const {
+    std::vector<std::uint64_t> turns;
+    for (const auto& shard : shards) turns.push_back(shard->counters().turns.value());
+    return turns;
   }
 
   void tick() {
@@ -380,12 +416,14 @@ struct Daemon::Impl {
       if (admin && admin->streams() > 0) {
         admin->publish("status", boost::json::serialize(monitor->status()));
       }
+      notifier.tick(status_line(), shard_turns());
       tick();
     });
   }
 
   Config config;
   std::string config_path;
+  ProcessFiles process;
   std::unique_ptr<KeyProvider> key_provider;
   ReferenceClock clock;
   Published<AccessPolicy> access;
@@ -399,6 +437,7 @@ struct Daemon::Impl {
   std::optional<Monitor> monitor;
   std::unique_ptr<AdminHttp> admin;
   std::optional<AdminSocket> admin_socket;
+  Notifier notifier;
 };
 
 Daemon::Daemon(const Config& config, std::string config_path)

@@ -260,9 +260,19 @@ struct EtcdKeyProvider::Impl {
     }
   }
 
-  // Whether the document at hand may be replaced.
+  // Whether the document at hand may be replaced. One that is sealed under another cluster key:
+  // that may have been put into the file meanwhile.
   bool take(const std::string& document) {
-    const auto taken = member.take(document, read_monotonic_time(), read_kernel_time());
+    const auto offer = [&] {
+      return member.take(document, read_monotonic_time(), read_kernel_time());
+    };
+    auto taken = offer();
+    if (taken == ClusterMember::Taken::kUnreadable) {
+      if (auto fresh = read_cluster_keys(config.key_file)) {
+        member.use(std::move(*fresh));
+        taken = offer();
+      }
+    }
     if (taken == ClusterMember::Taken::kUnreadable) {
       if (std::exchange(refused, member.refusal()) == member.refusal()) return false;
       spdlog::error("cluster {}: what lies in etcd is refused: {}. The keys that are here stay",
@@ -281,15 +291,6 @@ struct EtcdKeyProvider::Impl {
     }
     older = taken == ClusterMember::Taken::kOlder;
     return true;
-  }
-
-  // A document sealed under another cluster key: that may have been put into the file meanwhile.
-  bool take_with_fresh_keys(const std::string& document) {
-    if (take(document)) return true;
-    auto fresh = read_cluster_keys(config.key_file);
-    if (!fresh) return false;
-    member.use(std::move(*fresh));
-    return take(document);
   }
 
   // ---- Who rotates.
@@ -384,7 +385,7 @@ struct EtcdKeyProvider::Impl {
     const Result<Found> found = co_await read();
     if (!found) co_return not_heard(found.error().message);
     older = false;
-    const bool usable = !found->document || take_with_fresh_keys(*found->document);
+    const bool usable = !found->document || take(*found->document);
     heard();  // only now: until it knows the newest keys a member is cut off
     if (!usable) {
       fail_commands("what lies in etcd is refused: " + refused);
@@ -444,8 +445,10 @@ struct EtcdKeyProvider::Impl {
     for (auto loop : {&Impl::keep_reading, &Impl::keep_watching, &Impl::keep_looking}) {
       asio::co_spawn(context, (this->*loop)(), asio::detached);
     }
-    thread = std::thread([this] { context.run(); });
-    ::pthread_setname_np(thread.native_handle(), "etcd");
+    thread = std::thread([this] {
+      ::pthread_setname_np(::pthread_self(), "etcd");
+      context.run();
+    });
   }
 
   // ---- Commands.
@@ -524,7 +527,6 @@ Result<std::unique_ptr<EtcdKeyProvider>> EtcdKeyProvider::open(const KeysConfig&
   if (!client) return tl::unexpected(client.error());
   impl->client = std::move(*client);
   if (auto done = impl->restore(); !done) return tl::unexpected(done.error());
-  impl->start();
   return std::unique_ptr<EtcdKeyProvider>(new EtcdKeyProvider(std::move(impl)));
 }
 
@@ -532,7 +534,11 @@ EtcdKeyProvider::EtcdKeyProvider(std::unique_ptr<Impl> impl) : impl_(std::move(i
 
 EtcdKeyProvider::~EtcdKeyProvider() {
   impl_->context.stop();
-  impl_->thread.join();
+  if (impl_->thread.joinable()) impl_->thread.join();
+}
+
+void EtcdKeyProvider::start() {
+  impl_->start();
 }
 
 const Published<nts::KeyRing>& EtcdKeyProvider::keys() const {

@@ -41,6 +41,9 @@ class KeyProvider {
  public:
   virtual ~KeyProvider() = default;
 
+  // Once, before the first tick(): whoever has threads starts them here.
+  virtual void start() {}
+
   // Never holds a null ring; an empty one until a cluster's keys are known.
   virtual const Published<nts::KeyRing>& keys() const = 0;
   virtual MasterKeyStatus status() const = 0;

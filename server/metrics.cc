@@ -95,6 +95,12 @@ constexpr auto kCertificates = &one<&Snapshot::certificates, value>;
 template <auto value>
 constexpr auto kClock = &one<&Snapshot::clock, value>;
 
+template <auto ProcessUsage::*member>
+void usage(const Snapshot& snapshot, Series& series) {
+  if (!snapshot.process) return;
+  if (const auto& known = snapshot.process->usage.*member) add(series, static_cast<double>(*known));
+}
+
 void build_info(const Snapshot&, Series& series) {
   add(series, 1, {{"version", TIMEBALL_VERSION}});
 }
@@ -104,6 +110,9 @@ constexpr Metric kMetrics[] = {
      &build_info},
     {"timeball_requests_total", kCounter, "verdict", "NTP requests by what became of them",
      &requests},
+    {"timeball_receive_batches_total", kCounter, "shard",
+     "Batches in which datagrams were taken from the kernel; datagrams by batches is their fill",
+     &each_shard<&ShardCounters::batches>},
     {"timeball_datagrams_received_total", kCounter, "shard", "Datagrams taken from the kernel",
      &each_shard<&ShardCounters::datagrams_received>},
     {"timeball_datagrams_sent_total", kCounter, "shard", "Replies the kernel accepted",
@@ -201,6 +210,21 @@ constexpr Metric kMetrics[] = {
      kClock<[](const ClockSample& s) {
        return seconds(s.state.root_dispersion(s.now) + s.state.root_delay / 2);
      }>},
+
+    {"process_cpu_seconds_total", kCounter, "",
+     "CPU time of all threads, the kernel's share included", &usage<&ProcessUsage::cpu_s>},
+    {"process_start_time_seconds", kGauge, "",
+     "When the process was started, in seconds since 1970, by the kernel's clock as it is now",
+     &usage<&ProcessUsage::start_s>},
+    {"process_resident_memory_bytes", kGauge, "", "Memory in use",
+     &usage<&ProcessUsage::resident_bytes>},
+    {"process_virtual_memory_bytes", kGauge, "", "Address space in use",
+     &usage<&ProcessUsage::virtual_bytes>},
+    {"process_threads", kGauge, "", "Threads", &usage<&ProcessUsage::threads>},
+    {"process_open_fds", kGauge, "", "Open file descriptors",
+     &usage<&ProcessUsage::open_descriptors>},
+    {"process_max_fds", kGauge, "", "File descriptors that it may have",
+     &usage<&ProcessUsage::most_descriptors>},
 };
 
 const std::vector<Metric>& all_metrics() {

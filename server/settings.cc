@@ -240,6 +240,15 @@ std::string cell(std::string_view text) {
   return out;
 }
 
+cli::ManualEntry entry_of(const Setting& setting) {
+  std::string text = std::string(setting.help) + ". (" + setting.type;
+  if (!setting.range.empty()) text += ", " + setting.range;
+  if (!setting.unit.empty()) text += ", " + std::string(setting.unit);
+  text += ")";
+  if (setting.reload == Reload::kReload) text += " A reload puts a change in force.";
+  return {setting.key + " = " + setting.default_toml, text};
+}
+
 }  // namespace
 
 std::string ConfigError::to_string() const {
@@ -303,6 +312,18 @@ std::string settings_manual() {
            " |\n";
   }
   return out;
+}
+
+cli::Manual settings_sections_of_manual() {
+  cli::Manual manual;
+  for (const std::string& name : settings_sections()) {
+    cli::ManualSection section{heading(name), {}};
+    for (const Setting& setting : settings_table()) {
+      if (setting.section == name) section.entries.push_back(entry_of(setting));
+    }
+    manual.push_back(std::move(section));
+  }
+  return manual;
 }
 
 }  // namespace timeball::server

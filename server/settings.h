@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/cli/manual.h"
 #include "server/config.h"
 
 namespace timeball::server {
@@ -48,5 +49,7 @@ struct SettingChange {
 std::vector<SettingChange> changes(const Config& from, const Config& to);
 // The manual's table, in Markdown.
 std::string settings_manual();
+// The same as sections of the man page.
+cli::Manual settings_sections_of_manual();
 
 }  // namespace timeball::server

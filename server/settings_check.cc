@@ -221,7 +221,14 @@ void check_etcd(Draft& draft) {
 }
 
 void check_keys(Draft& draft) {
-  if (!draft.loaded.config.keys.file.empty()) return;
+  const KeysConfig& keys = draft.loaded.config.keys;
+  if (!keys.file.empty()) return;
+  if (keys.provider == KeysProvider::kEtcd) {
+    draft.warning("keys.file",
+                  "empty: a start while etcd does not answer serves no NTS; name a file for a "
+                  "sealed local copy");
+    return;
+  }
   draft.warning("keys.file",
                 "empty: all clients must run NTS-KE again after each restart; name a file to keep "
                 "the keys");

@@ -26,7 +26,7 @@ constexpr std::size_t kLikelyMore = net::kBatchCapacity / 4;
 // Batches taken from one socket before the others get their turn.
 constexpr int kMaxRounds = 8;
 
-// How long a shard that nobody asks may hold on to keys that have retired.
+// How long a shard that nobody asks may hold on to keys that have retired, and seem not to move.
 constexpr int kIdle_ms = 1000;
 
 }  // namespace
@@ -81,6 +81,7 @@ struct alignas(64) Shard::Impl {
     handles.push_back({end.fd, POLLIN, 0});
     for (;;) {
       const int ready = poll(handles.data(), handles.size(), kIdle_ms);
+      counters.turns.add();
       if (ready == 0) refresh();
       if (ready <= 0) continue;  // or a signal
       if (handles.back().revents != 0) return;
@@ -105,6 +106,7 @@ struct alignas(64) Shard::Impl {
   }
 
   void answer(Listener& listener, std::span<net::Datagram> batch) {
+    counters.batches.add();
     refresh();
     const ClockState now = clock.load();
     std::span<const Verdict> verdicts;

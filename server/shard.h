@@ -67,6 +67,7 @@ struct T3ToWire {
 // Single-writer totals since the start; the shard writes, anybody reads.
 struct ShardCounters {
   std::array<Counter, kVerdicts> verdicts;
+  Counter batches;  // received
   Counter datagrams_received;
   Counter datagrams_sent;
   Counter datagrams_truncated;
@@ -76,6 +77,7 @@ struct ShardCounters {
   Counter octets_received;
   Counter octets_sent;
   Counter without_kernel_timestamp;
+  Counter turns;  // of its loop: while the thread lives, one a second and more
   T3ToWire t3_to_wire;
   Counter t3_compensation_ns;  // what the last sampled reply's T3 was ahead of the clock reading
 };

@@ -18,6 +18,7 @@
 #include "server/certificate_store.h"
 #include "server/ke_service.h"
 #include "server/key_provider.h"
+#include "server/process_usage.h"
 #include "server/shard.h"
 
 namespace timeball::server {
@@ -26,6 +27,7 @@ struct ProcessSample {
   std::string host;                    // its name
   Duration uptime{};                   // of the daemon
   std::uint64_t unlocked_secrets = 0;  // blocks of key memory that may get into swap
+  ProcessUsage usage;
 };
 
 struct KeSample {

@@ -1,5 +1,6 @@
 // timeballd: the daemon's command line. Only here are exceptions caught: one line, exit status 2
 // for a configuration that cannot be used, 1 for a start that failed.
+#include <linux/capability.h>
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -12,7 +13,10 @@
 
 #include "common/base/secret_memory.h"
 #include "server/daemon.h"
+#include "server/file.h"
+#include "server/process_rights.h"
 #include "server/settings.h"
+#include "server/timeballd_page.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define TIMEBALL_ASAN 1
@@ -62,7 +66,24 @@ void tell_of_unlocked_secrets() {
       "(ulimit -l) to 8 MiB or more, or turn swap off");
 }
 
+// Before anything secret is read: whoever the daemon is to be reads it. Returns the user's name,
+// when it became another.
+std::string take_place(const std::string& config_path) {
+  const auto text = timeball::server::read_whole_file(config_path);
+  if (!text) return {};  // whoever loads it says so
+  const LoadedConfig loaded = timeball::server::parse_config(*text, config_path);
+  if (!loaded.errors.empty()) return {};
+  const auto& config = loaded.config;
+  const auto account = timeball::server::account_to_become(config.process);
+  timeball::server::raise_descriptor_limit();
+  timeball::server::allow_realtime(config.ntp.realtime_priority);
+  timeball::server::become(account, timeball::server::capability(CAP_NET_BIND_SERVICE));
+  forbid_core_dumps();  // to become another user undoes it
+  return account && account->user != 0 ? account->name : std::string();
+}
+
 int serve(const Options& options, bool config_given) {
+  const std::string user = options.print_config ? std::string() : take_place(options.config);
   // --print-config without a file shows the defaults.
   const LoadedConfig loaded = options.print_config && !config_given
                                   ? timeball::server::parse_config("", "defaults")
@@ -72,7 +93,11 @@ int serve(const Options& options, bool config_given) {
     return 0;
   }
   report(loaded);
-  if (!loaded.errors.empty()) return kExitBadConfig;
+  if (!loaded.errors.empty()) {
+    if (!user.empty())
+      std::fprintf(stderr, "note: read as the user %s ([process] user)\n", user.c_str());
+    return kExitBadConfig;
+  }
   if (options.print_config) {
     std::fputs(timeball::server::print_config(loaded.config).c_str(), stdout);
     return 0;
@@ -97,12 +122,14 @@ int main(int argc, char** argv) {
       "Exit status: 0 after SIGTERM, 1 when it could not start, 2 for a bad configuration."};
   app.set_version_flag("--version", "timeballd " TIMEBALL_VERSION);
   auto* config = app.add_option("-c,--config", options.config, "configuration file, TOML")
-                     ->capture_default_str();
+                     ->capture_default_str()
+                     ->type_name("FILE");
   app.add_flag("--check", options.check,
                "check the configuration and the files it names, then end");
   app.add_flag(
       "--print-config", options.print_config,
       "print every setting with its help, as in force or, without --config, as by default");
+  timeball::server::add_documents(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -11,6 +11,8 @@
 #include <utility>
 #include <variant>
 
+#include "refclock/drivers/pulse_jitter.h"
+
 namespace timeball::refclock {
 namespace {
 
@@ -128,6 +130,7 @@ struct PulseDriver::Impl : std::enable_shared_from_this<Impl> {
     }
     if (reading.outcome != PulseReading::Outcome::kPulse || stopped) return;
     status.last = reading.pulse.edge;
+    status.jitter = jitter.add(reading.pulse.edge);
     observe(reading.pulse);
   }
 
@@ -137,6 +140,7 @@ struct PulseDriver::Impl : std::enable_shared_from_this<Impl> {
   SystemCalls calls;
   PulseStatus status;
   PulseCounts before;  // of the devices that were lost
+  PulseJitter jitter;
   bool stopped = false;
 
   std::string told;

@@ -40,6 +40,9 @@ struct PulseStatus {
   PulseCounts counts;
   std::optional<Duration> width;
   std::optional<HostTime> last;
+  // Of a stamp against its neighbours, root mean square over the last minute or so: the pulse's and
+  // the interrupt's. What the host's crystal is off takes no part in it.
+  std::optional<Duration> jitter;
 };
 
 class PulseDriver {

@@ -32,6 +32,7 @@ HOST, HOST6 = "127.0.0.1", "::1"
 SERVER_NAME = "time.test"
 with open(BINARY, "rb") as _binary:
     ASAN = b"__asan_init" in _binary.read()
+VIOLATION = re.compile(r"sandbox: forbidden system call (\w+).*")
 SANITIZER_REPORT = re.compile(r"ERROR: \w+Sanitizer|runtime error:|LeakSanitizer|Assertion .* failed")
 
 
@@ -232,6 +233,7 @@ class Daemon:
             "rate_limit.refusals_per_second": 100000,
             "admin.listen": f"{HOST}:{self.admin_port}",
             "admin.socket": os.path.join(self.directory, "control"),
+            "process.user": "root",  # where root runs the tests; others stay who they are
             **(settings or {}),
         }
         one = {"driver": "system", "trust": True, "stratum": 10} if refclock is None else refclock
@@ -280,7 +282,9 @@ class Daemon:
         return self
 
     def _ready(self):
-        assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.log()}"
+        if self.process.poll() is not None:
+            self.check_log()
+            raise AssertionError(f"ended with {self.process.returncode}:\n{self.log()}")
         if not self.settings["ntp.listen"]:  # NTS-KE only
             with contextlib.suppress(OSError), socket.create_connection((HOST, self.ke_port)):
                 return self.get("/healthz")[0] in (200, 503)
@@ -329,6 +333,8 @@ class Daemon:
             return f.read()
 
     def check_log(self):
+        violation = VIOLATION.search(self.log())
+        assert not violation, f"{violation.group()}\n{self.log()}"
         assert not SANITIZER_REPORT.search(self.log()), self.log()
 
     def ask(self, *words):

@@ -15,11 +15,12 @@ FOLDERS = ("common", "refclock", "server", "bench")
 MAY_INCLUDE = {
     "common/base": [],
     "common/time": ["common/base/"],
+    "common/cli": ["common/base/"],
     "common/crypto": ["common/base/"],
     "common/ntp": ["common/base/", "common/time/", "common/crypto/"],
     "common/nts": ["common/base/", "common/time/", "common/crypto/", "common/ntp/"],
     "common/net": ["common/base/", "common/time/"],
-    "refclock": ["common/base/", "common/time/"],
+    "refclock": ["common/base/", "common/cli/", "common/time/"],
     "server": ["common/", "refclock/refclock.h"],
     "bench": ["common/"],
 }

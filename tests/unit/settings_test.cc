@@ -419,9 +419,8 @@ const Bad kDoubtful[] = {
     {"NtsKeAloneWithKeysInEtcdAndNoCopy",
      "[ntp]\nlisten = []\n[nts_ke]\nserver = \"a.example\"\n[keys]\nprovider = \"etcd\"\n"
      "file = \"\"\n[etcd]\nendpoints = [\"127.0.0.1:2379\"]\nkey_file = \"k\"\n",
-     {"t.toml:7: keys.file: empty: all clients must run NTS-KE again after each restart; name a "
-      "file "
-      "to keep the keys"}},
+     {"t.toml:7: keys.file: empty: a start while etcd does not answer serves no NTS; name a file "
+      "for a sealed local copy"}},
     {"NtsKeAloneForBoth", "[ntp]\nlisten = []\n[nts_ke]\nserver = [\"192.0.2.1\", \"::1\"]\n", {}},
     {"PublicAdmin",
      "[admin]\nlisten = \"[::]:9123\"\n",

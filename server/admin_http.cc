@@ -40,7 +40,7 @@ using Response = http::response<http::string_body>;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::milliseconds kAcceptPause(100);
 // The kernel keeps no more than this of what a client does not read.
-constexpr int kStreamBuffer = 65'536;
+constexpr int kStreamBuffer = 32'768;
 constexpr const char* kText = "text/plain; charset=utf-8";
 
 constexpr const char* kContentSecurityPolicy =
@@ -168,9 +168,12 @@ namespace {
 
 template <class Impl, class Stream>
 asio::awaitable<void> send_events(std::shared_ptr<Impl> server, Stream& stream) {
+  std::uint64_t seen = server->events;  // whoever has read the head gets all that comes then
   beast::tcp_stream& tcp_stream = beast::get_lowest_layer(stream);
   beast::error_code ignored;
   tcp_stream.socket().set_option(asio::socket_base::send_buffer_size(kStreamBuffer), ignored);
+  // Nor anything once it is dropped.
+  tcp_stream.socket().set_option(asio::socket_base::linger(true, 0), ignored);
   http::response<http::empty_body> head(http::status::ok, 11);
   head.set(http::field::content_type, "text/event-stream");
   head.keep_alive(false);  // the body ends with the connection
@@ -178,7 +181,7 @@ asio::awaitable<void> send_events(std::shared_ptr<Impl> server, Stream& stream) 
   http::response_serializer<http::empty_body> serializer(head);
   const auto [failed, unused] = co_await http::async_write_header(stream, serializer, kAwait);
   if (failed) co_return;
-  for (std::uint64_t seen = server->events; server->acceptor.is_open();) {
+  while (server->acceptor.is_open()) {
     if (seen == server->events) {
       tcp_stream.expires_never();
       co_await server->event_came.async_wait(kAwait);

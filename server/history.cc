@@ -9,11 +9,11 @@
 namespace timeball::server {
 namespace {
 
-// Refused before TLS, or made to give way, because there is too much to do: not who alone took too
+// Refused before TLS, or made to give way, because there is too much to do. Not who alone took too
 // many places (kRefusedAddress).
-constexpr KeOutcome kTurnedAway[] = {
-    KeOutcome::kEvicted,     KeOutcome::kRefusedTotal,       KeOutcome::kRefusedAddress,
-    KeOutcome::kRefusedRate, KeOutcome::kRefusedAddressRate, KeOutcome::kRefusedWait};
+constexpr KeOutcome kTurnedAway[] = {KeOutcome::kEvicted, KeOutcome::kRefusedTotal,
+                                     KeOutcome::kRefusedRate, KeOutcome::kRefusedAddressRate,
+                                     KeOutcome::kRefusedWait};
 
 // As Prometheus's histogram_quantile: even inside a bucket; the outermost ones have one bound only.
 template <class Bounds, class Counts>

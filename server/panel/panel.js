@@ -64,9 +64,9 @@ function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-// [[term, text, needs attention?]] into a <dl>; a text of null leaves its row out.
+// [[term, text, needs attention?]] into a <dl>; what is not known is left out.
 function facts(list, rows) {
-  rows = rows.filter(([, text]) => text !== null);
+  rows = rows.filter(([, text]) => known(text));
   const terms = [...list.querySelectorAll("dt")];
   if (terms.length !== rows.length || terms.some((node, i) => node.textContent !== rows[i][0])) {
     list.replaceChildren(...rows.map(([term]) => element("div", {}, element("dt", {}, term), element("dd"))));

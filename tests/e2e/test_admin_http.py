@@ -29,6 +29,7 @@ def server(start):
         yield d
 
 
+NO_RACK = [{"driver": "gnss", "device": "/dev/no-receiver"}, {"driver": "pps", "device": "/dev/no-pps"}]
 TOKEN = "correct-horse-battery"
 
 
@@ -156,8 +157,7 @@ def test_what_is_not_there_is_not_found(server):
 
 
 def test_a_rack_is_told(start):
-    gone = [{"driver": "gnss", "device": "/dev/no-receiver"}, {"driver": "pps", "device": "/dev/no-pps"}]
-    with start(refclock=gone) as d:
+    with start(refclock=NO_RACK) as d:
         s = daemons.wait_for(lambda: (s := status(d))["time"]["state"] and s["pulses"] and s, what="a state")
         assert s["time"]["state"] == "COLD" and not s["time"]["synchronised"] and s["now"] is None
         assert s["time"]["error_bound_s"] is None and s["time"]["offset_s"] is None and s["time"]["stratum"] == 16
@@ -175,7 +175,7 @@ def test_ready_while_the_time_is_good(server):
 
 
 def test_not_ready_with_a_reason(start):
-    with start(refclock={"driver": "pps", "device": "/dev/no-pps"}) as d:
+    with start(refclock=NO_RACK) as d:
         daemons.wait_for(lambda: "unsynchronised" in get(d, "/readyz")[2], what="the reason")
         assert get(d, "/readyz")[0] == 503 and get(d, "/healthz")[0] == 200
 
@@ -360,13 +360,15 @@ def silent_is_gone(s):
     return s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != 1  # TCP_ESTABLISHED
 
 
-def test_streams_are_limited(server):
-    with contextlib.ExitStack() as stack:
+def test_streams_are_limited(start):
+    with start() as server, contextlib.ExitStack() as stack:
         streams = [stack.enter_context(Events(server)) for _ in range(130)]
         assert [s.response.status for s in streams].count(503) == 2
         assert server.get("/healthz") == (200, "ok\n")
         assert streams[0].next()
-    daemons.wait_for(lambda: first_event(server), what="places that come back")
+        for s in streams[1:]:
+            s.__exit__()
+        daemons.wait_for(lambda: first_event(server), what="places that come back")
 
 
 def first_event(d):

@@ -48,16 +48,16 @@ TEST(AdminToken, ProgramsShowItAsBearer) {
     EXPECT_TRUE(token().admits(good)) << good;
   }
   for (const std::string& bad :
-       {std::string(), t, "Bearer", std::string("Bearer "), "Bearer" + t, "Bearer " + t + "x",
-        "Bearer " + t + " ", "Bearer x" + t.substr(1), "Bearer " + t.substr(0, t.size() - 1),
-        "Digest " + t, " Bearer " + t}) {
+       {std::string(), t, std::string("Bearer"), std::string("Bearer "), "Bearer" + t,
+        "Bearer " + t + "x", "Bearer " + t + " ", "Bearer x" + t.substr(1),
+        "Bearer " + t.substr(0, t.size() - 1), "Digest " + t, " Bearer " + t}) {
     EXPECT_FALSE(token().admits(bad)) << bad;
   }
 }
 
 TEST(AdminToken, BrowsersShowItAsThePasswordOfAnybody) {
   const std::string t = kToken;
-  for (const std::string& name : {"", "operator", "a", "ab", "abc"}) {
+  for (const std::string name : {"", "operator", "a", "ab", "abc"}) {
     EXPECT_TRUE(token().admits("Basic " + base64(name + ":" + t))) << name;
   }
   EXPECT_TRUE(token().admits("basic " + base64(":" + t)));

@@ -40,7 +40,7 @@ struct Healthy {
     s.keys->now = MonotonicTime{1000 * kNsPerSecond};
     s.keys->status.generations = 2;
     s.keys->status.next_rotation = s.keys->now + 1h;
-    s.keys->status.cluster = ClusterStatus{.in_contact = true};
+    s.keys->status.cluster.emplace().in_contact = true;
     s.certificates = CertificatesStatus{{{"a.pem", kNow_s + 60 * 86'400, false}}, 0, 0};
     s.clock.emplace();
     s.clock->now = KernelTime{kNow_s * kNsPerSecond};
@@ -115,7 +115,7 @@ TEST(Alarms, EachOfOursHasItsCause) {
   using H = Healthy&;
   check("unsynchronised", [](S s, H) { s.clock->state.stratum = kMaxStratum; });
   check("holdover", [](S s, H) { s.rack->clock.state = refclock::State::kHoldover; });
-  check("no-keys", [](S s, H) { s.keys->status = {.cluster = s.keys->status.cluster}; });
+  check("no-keys", [](S s, H) { s.keys->status.generations = 0; });
   check("keys-not-rotating", [](S s, H) { s.keys->status.next_rotation = s.keys->now - 2min; });
   check("cluster-cut-off", [](S s, H) { s.keys->status.cluster->in_contact = false; });
   check("cluster-keys-refused", [](S s, H) { s.keys->status.cluster->refused = true; });

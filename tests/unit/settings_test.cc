@@ -425,7 +425,12 @@ const Bad kDoubtful[] = {
     {"PublicAdmin",
      "[admin]\nlisten = \"[::]:9123\"\n",
      {"t.toml:2: admin.listen: [::]:9123 is not a loopback address: whoever reaches it reads the "
-      "metrics; filter the port, or write \"127.0.0.1:9123\""}},
+      "metrics, the status and the configuration; set token_file and certificate, filter the port, "
+      "or write \"127.0.0.1:9123\""}},
+    {"PublicAdminWithAToken", "[admin]\nlisten = \"[::]:9123\"\ntoken_file = \"/t\"\n", {}},
+    {"PublicAdminWithTls",
+     "[admin]\nlisten = \"[::]:9123\"\ncertificate = \"/c\"\nprivate_key = \"/k\"\n",
+     {}},
     {"KeysInMemory",
      "[keys]\nfile = \"\"\n",
      {"t.toml:2: keys.file: empty: all clients must run NTS-KE again after each restart; name a "

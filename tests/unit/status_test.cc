@@ -152,7 +152,7 @@ TEST(Status, KeysAreIdentifiersAndAges) {
   snapshot.keys->now = {1000 * kNsPerSecond};
   snapshot.keys->status.current_since = {400 * kNsPerSecond};
   snapshot.keys->status.next_rotation = {1500 * kNsPerSecond};
-  snapshot.keys->status.cluster = ClusterStatus{.in_contact = true, .sequence = 7};
+  snapshot.keys->status.cluster.emplace().sequence = 7;
   const json::object keys = of(snapshot).at("keys").as_object();
   EXPECT_EQ(keys.at("provider"), "etcd");
   EXPECT_EQ(keys.at("age_s"), 600);

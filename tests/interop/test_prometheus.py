@@ -295,6 +295,16 @@ def causing(world, server, *alerts, timeout=40):
     check(world.prometheus.fire(server, *alerts, timeout=timeout))
 
 
+def well_again(server):
+    """GNSS is in use; an exclusion would last for an hour."""
+    def locked_again():
+        server.command("readmit")
+        time.sleep(1)
+        return racks.state(server) == "LOCKED" and server.metric("timeball_refclock_flag", flag="suspect") == 0
+
+    wait_for(locked_again, 60, "LOCKED again")
+
+
 def test_gnss_off_and_a_crystal_alone(locked):
     """Holdover, and its end at the limit."""
     alerts = ("TimeballPulsesMissing", "TimeballFewSatellites", "TimeballHoldover", "TimeballHoldoverEndsSoon",
@@ -320,7 +330,7 @@ def test_rack(locked, begin, end, alerts):
         devices.do(begin)
     if end:
         devices.do(end)
-    server.command("readmit")
+    well_again(server)
     locked.prometheus.clear(server, *alerts)
 
 
@@ -328,8 +338,7 @@ def test_another_program_is_wrong(locked):
     with causing(locked, locked.rack, "TimeballSourcesDisagree"):
         locked.samples.wrong_s = 2
     locked.samples.wrong_s = 0
-    time.sleep(4)  # until it is believed again
-    locked.rack.command("readmit")
+    well_again(locked.rack)
     locked.prometheus.clear(locked.rack, "TimeballSourcesDisagree")
 
 

@@ -49,8 +49,8 @@ struct RackStatus {
 
 class Rack {
  public:
-  // Throws std::runtime_error with one sentence when a setting cannot be; a device that is not there
-  // yet is waited for.
+  // Throws std::runtime_error with one sentence when a setting cannot be; a device that is not
+  // there yet is waited for.
   explicit Rack(const RackOptions& options);
   ~Rack();
 

@@ -16,13 +16,15 @@ namespace timeball::server {
 
 class Daemon {
  public:
-  // Binds every listener, loads certificate and keys; no thread runs yet. config_path: what SIGHUP reads again. Throws
-  // std::runtime_error with one sentence that says what to do when something cannot be had.
+  // Binds every listener, loads certificate and keys; no thread runs yet. config_path: what SIGHUP
+  // reads again. Throws std::runtime_error with one sentence that says what to do when something
+  // cannot be had.
   Daemon(const Config& config, std::string config_path);
   ~Daemon();
 
-  // Enters the sandbox (server/sandbox.h), starts the threads, and serves until SIGTERM or SIGINT, then lets what is begun finish, and returns. SIGHUP reads the
-  // configuration again: all of what is reloadable in it takes effect, or, with any error, nothing.
+  // Enters the sandbox (server/sandbox.h), starts the threads, and serves until SIGTERM or SIGINT,
+  // then lets what is begun finish, and returns. SIGHUP reads the configuration again: all of what
+  // is reloadable in it takes effect, or, with any error, nothing.
   void run();
 
  private:

@@ -139,7 +139,12 @@ std::vector<Grant> grants_of(const Config& config, const std::string& config_pat
   if (config.keys.provider == KeysProvider::kEtcd) add_etcd(config.etcd, grants);
   for (const RefclockConfig& clock : config.refclocks) add_refclock(clock, grants);
   if (!uses(config, RefclockDriver::kSystem)) grants.add(config.clock.leap_file, What::kRead);
-  grants.add(config.admin.socket, What::kRemove);
+  const AdminConfig& admin = config.admin;
+  for (const std::string* file : {&admin.certificate, &admin.private_key, &admin.token_file}) {
+    if (!file->starts_with(kCredential))
+      grants.add(*file, What::kRead);  // renewed, or checked anew
+  }
+  grants.add(admin.socket, What::kRemove);
   grants.add_directory("/proc/self", What::kRead);
   grants.add_directory("/sys/devices/system/cpu", What::kRead);
   return grants.take();

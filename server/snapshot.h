@@ -28,7 +28,7 @@ struct ProcessSample {
   std::string host;                    // its name
   Duration uptime{};                   // of the daemon
   std::uint64_t unlocked_secrets = 0;  // blocks of key memory that may get into swap
-  ProcessUsage usage;
+  ProcessUsage usage{};
 };
 
 struct KeSample {

@@ -14,6 +14,7 @@ from peers import PEERS, Peer
 DEPLOY = Path(daemons.ROOT) / "deploy"
 PROMTOOL = PEERS / "prometheus/usr/bin/promtool"
 INTERVAL = "500ms"
+WINDOW = "4s"  # for a rate
 
 
 def promtool(*arguments, **options):
@@ -22,7 +23,8 @@ def promtool(*arguments, **options):
 
 def hurried(rules):
     """The same rules for scrapes twice a second: nothing is waited for, and minutes are seconds."""
-    return re.sub(r"\[\d+[smh]\]", "[8s]", re.sub(r"\bfor: \d+[smh]", "for: 1s", rules))
+    rules = re.sub(r"\bfor: \d+[smh]", "for: 1s", rules.replace("[15m]", "[20s]"))
+    return re.sub(r"\[\d+[mh]\]", f"[{WINDOW}]", rules)
 
 
 class Prometheus(Peer):
@@ -78,14 +80,20 @@ class Prometheus(Peer):
         return {(a["labels"]["alertname"], a["labels"].get("instance")): a
                 for a in self.ask("alerts")["alerts"] if a["state"] == "firing"}
 
-    def fires(self, name, server=None, timeout=40):
-        where = address(server) if server else None
-        wait_for(lambda: (name, where) in self.alerts(), timeout, f"{name} fires; {sorted(map(str, self.alerts()))}")
-        return self.alerts()[name, where]["annotations"]
+    def fire(self, server, *names, timeout=40):
+        """Waits until each has fired, together or one after another: {name: its annotations}."""
+        where, seen = address(server) if server else None, {}
 
-    def clears(self, name, server=None, timeout=40):
+        def all_seen():
+            seen.update({name: a["annotations"] for (name, at), a in self.alerts().items() if at == where and name in names})
+            return len(seen) == len(names)
+
+        wait_for(all_seen, timeout, f"fire: {set(names) - set(seen)}")
+        return seen
+
+    def clear(self, server, *names, timeout=40):
         where = address(server) if server else None
-        wait_for(lambda: (name, where) not in self.alerts(), timeout, f"{name} clears")
+        wait_for(lambda: not {(name, where) for name in names} & set(self.alerts()), timeout, f"clear: {names}")
 
 
 def address(server):

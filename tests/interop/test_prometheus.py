@@ -21,7 +21,7 @@ import rack as racks
 import yaml
 from daemon import wait_for
 from etcd import Etcd
-from prometheus import DEPLOY, Prometheus, hurried, promtool
+from prometheus import DEPLOY, WINDOW, Prometheus, promtool
 
 RULES = DEPLOY / "prometheus"
 KEYS = "/timeball/lab/keys"
@@ -198,14 +198,13 @@ class World:
             environment=racks.environment())
         self.samples = stack.enter_context(Samples(sock, rack_devices.truth_ns))
         self.crystal = self.daemon("crystal", {
-            "clock.holdover_limit": "30us",
+            "clock.holdover_limit": "60us",
             "clock.leap_file": leap_file(directory / "leap-crystal", time.time() + 10 * DAY)},
             days=5, refclock=crystal_devices.refclocks(rubidium=None), environment=racks.environment())
         self.plain = self.daemon("plain", {"nts_ke.max_connections_per_address": 2, "nts_ke.deadline": "2s"})
         self.lost = self.daemon("lost", {"keys.rotation": "1s", "ntp.shards": 1})
         self.lose(True)
         stack.callback(self.lose, False)
-        self.lost_since = time.monotonic()
         self.prometheus = stack.enter_context(Prometheus(directory / "prometheus"))
         self.prometheus.target(*self.servers())
 
@@ -266,7 +265,7 @@ def test_scrape_rules_and_dashboard_under_load(locked):
         assert prometheus.query("min(up)")[0][1] == 1
         rules = yaml.safe_load((RULES / "rules.yml").read_text())["groups"][0]["rules"]
         everything = [(rule["record"], rule["record"]) for rule in rules]
-        everything += [(title, query.replace("$__rate_interval", "8s").replace("$instance", ".*")) for title, query in queries()]
+        everything += [(title, query.replace("$__rate_interval", WINDOW).replace("$instance", ".*")) for title, query in queries()]
         holdover = "timeball_refclock_holdover_remaining_seconds"  # there is none now: see below
         missing = [(title, query) for title, query in everything if holdover not in query]
         deadline = time.monotonic() + 15
@@ -281,9 +280,9 @@ def test_scrape_rules_and_dashboard_under_load(locked):
 # --- Alerts, by what causes them -------------------------------------------------------------------
 
 
-def check(annotations):
-    """What its templates made of it."""
-    for text in annotations.values():
+def check(seen):
+    """What the alerts' templates made of their values."""
+    for text in [text for annotations in seen.values() for text in annotations.values()]:
         assert "{{" not in text and "error" not in text.lower().replace("error bound", "") and "<no value>" not in text, text
 
 
@@ -293,26 +292,31 @@ def causing(world, server, *alerts, timeout=40):
     before = {name for name, where in world.prometheus.alerts() if where in (None, server and f"127.0.0.1:{server.admin_port}")}
     assert not before & set(alerts), before
     yield
-    for alert in alerts:
-        check(world.prometheus.fires(alert, server, timeout))
+    check(world.prometheus.fire(server, *alerts, timeout=timeout))
 
 
-def clears(world, server, *alerts, timeout=40):
-    for alert in alerts:
-        world.prometheus.clears(alert, server, timeout)
+def well_again(server):
+    """GNSS is in use. An exclusion would last for an hour; a readmission before the receiver is right again is in vain."""
+    for _ in range(4):
+        time.sleep(2)
+        if server.metric("timeball_refclock_flag", flag="suspect"):
+            server.command("readmit")
+        with contextlib.suppress(AssertionError):
+            racks.becomes(server, "LOCKED", 15)
+            if not server.metric("timeball_refclock_flag", flag="suspect"):
+                return
+    raise AssertionError(f"not LOCKED again:\n{server.log()}")
 
 
 def test_gnss_off_and_a_crystal_alone(locked):
     """Holdover, and its end at the limit."""
-    alerts = ("TimeballPulsesMissing", "TimeballFewSatellites", "TimeballHoldover", "TimeballHoldoverEndsSoon")
-    with causing(locked, locked.crystal, *alerts):
+    alerts = ("TimeballPulsesMissing", "TimeballFewSatellites", "TimeballHoldover", "TimeballHoldoverEndsSoon",
+              "TimeballBoundExceeded", "TimeballUnsynchronised")
+    with causing(locked, locked.crystal, *alerts, timeout=120):
         locked.devices["crystal"].do("gnss off")
-    with causing(locked, locked.crystal, "TimeballBoundExceeded", "TimeballUnsynchronised", timeout=120):
-        pass
-    assert locked.prometheus.query("timeball_refclock_holdover_remaining_seconds offset 5s") or \
-        locked.prometheus.query("max_over_time(timeball_refclock_holdover_remaining_seconds[2m])")
+    assert locked.prometheus.query("max_over_time(timeball_refclock_holdover_remaining_seconds[2m]) > 0")
     locked.devices["crystal"].do("gnss on")
-    clears(locked, locked.crystal, *alerts, "TimeballBoundExceeded", "TimeballUnsynchronised")
+    locked.prometheus.clear(locked.crystal, *alerts)
 
 
 @pytest.mark.parametrize("begin, end, alerts", [
@@ -329,27 +333,28 @@ def test_rack(locked, begin, end, alerts):
         devices.do(begin)
     if end:
         devices.do(end)
-    server.command("readmit")
-    clears(locked, server, *alerts)
+    well_again(server)
+    locked.prometheus.clear(server, *alerts)
 
 
 def test_another_program_is_wrong(locked):
     with causing(locked, locked.rack, "TimeballSourcesDisagree"):
         locked.samples.wrong_s = 2
     locked.samples.wrong_s = 0
-    clears(locked, locked.rack, "TimeballSourcesDisagree")
+    well_again(locked.rack)
+    locked.prometheus.clear(locked.rack, "TimeballSourcesDisagree")
 
 
 def test_certificate_expires_is_refused_and_renewed(locked):
     server, prometheus = locked.crystal, locked.prometheus
-    check(prometheus.fires("TimeballCertificateExpires", server))
-    check(prometheus.fires("TimeballLeapFileExpires", server))  # cleared by the made-up series below
+    # The latter is cleared by the made-up series below.
+    check(prometheus.fire(server, "TimeballCertificateExpires", "TimeballLeapFileExpires"))
     with causing(locked, server, "TimeballCertificateRefused"):
         daemons.write_file(server.certificates.key, b"garbage")
     new = daemons.LabCertificates(str(locked.directory / "renewed"))
     for old, fresh in ((server.certificates.key, new.key), (server.certificates.chain, new.chain)):
         shutil.copyfile(fresh, old)
-    clears(locked, server, "TimeballCertificateRefused", "TimeballCertificateExpires")
+    locked.prometheus.clear(server, "TimeballCertificateRefused", "TimeballCertificateExpires")
 
 
 def test_etcd_is_gone_and_what_lies_there_is_refused(locked):
@@ -358,7 +363,7 @@ def test_etcd_is_gone_and_what_lies_there_is_refused(locked):
     with causing(locked, server, "TimeballClusterKeysRefused"):
         locked.etcd.ask("put", KEYS, good.replace("sealed", "sealad"))
     locked.etcd.ask("put", KEYS, good)
-    clears(locked, server, "TimeballClusterKeysRefused")
+    locked.prometheus.clear(server, "TimeballClusterKeysRefused")
     with causing(locked, server, "TimeballClusterCutOff"):
         locked.etcd.end()
     newcomer = locked.daemon("newcomer", locked.cluster)
@@ -366,8 +371,8 @@ def test_etcd_is_gone_and_what_lies_there_is_refused(locked):
     with causing(locked, newcomer, "TimeballNoKeys"):
         pass
     locked.etcd.begin()
-    clears(locked, server, "TimeballClusterCutOff")
-    clears(locked, newcomer, "TimeballNoKeys")
+    locked.prometheus.clear(server, "TimeballClusterCutOff")
+    locked.prometheus.clear(newcomer, "TimeballNoKeys")
     newcomer.stop()
     prometheus.target(*locked.servers())
 
@@ -377,7 +382,8 @@ def test_nts_ke_turns_clients_away(locked):
     with causing(locked, server, "TimeballNtsKeOverload"), contextlib.ExitStack() as stack:
         for _ in range(20):
             stack.enter_context(socket.create_connection((daemons.HOST, server.ke_port)))
-    clears(locked, server, "TimeballNtsKeOverload")
+        time.sleep(1)  # all are there at the same time
+    locked.prometheus.clear(server, "TimeballNtsKeOverload")
 
 
 def test_cookies_of_other_keys_and_requests_that_are_dropped(locked):
@@ -391,25 +397,22 @@ def test_cookies_of_other_keys_and_requests_that_are_dropped(locked):
             s.send(nts.nts_request(stranger, cookie=stranger.cookies[0]).packet)
             s.send(b"no request")
             time.sleep(0.02)
-    clears(locked, server, "TimeballNakRatioHigh", "TimeballDropRatioHigh")
+    locked.prometheus.clear(server, "TimeballNakRatioHigh", "TimeballDropRatioHigh")
 
 
 def test_replies_that_the_kernel_refuses(locked):
-    """The client's address is one that nothing may be sent to."""
+    """There is no route to the address that requests claim to come from."""
     server = locked.plain
-    subprocess.run(["ip", "address", "add", "10.77.0.1/32", "dev", "lo"], check=True)
-    with causing(locked, server, "TimeballRepliesRefused"), server.ntp(source="10.77.0.1") as s:
-        s.send(nts.plain_request())
-        assert s.receive(2)
-        subprocess.run(["ip", "route", "add", "prohibit", "10.77.0.1/32", "table", "77"], check=True)
-        subprocess.run(["ip", "rule", "add", "to", "10.77.0.1", "iif", "lo", "lookup", "77", "priority", "0"], check=True)
-        for _ in range(40):
-            with contextlib.suppress(OSError):
-                s.send(nts.plain_request())
-            time.sleep(0.05)
-    subprocess.run(["ip", "rule", "del", "priority", "0", "lookup", "77"], check=True)
-    subprocess.run(["ip", "address", "del", "10.77.0.1/32", "dev", "lo"], check=True)
-    clears(locked, server, "TimeballRepliesRefused")
+    request = nts.plain_request()
+    udp = struct.pack(">HHHH", 12345, server.ntp_port, 8 + len(request), 0) + request
+    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0,
+                     socket.inet_aton("198.51.100.9"), socket.inet_aton(daemons.HOST))
+    with causing(locked, server, "TimeballRepliesRefused"), \
+            socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as s:
+        for _ in range(30):
+            s.sendto(ip + udp, (daemons.HOST, 0))
+            time.sleep(0.1)
+    locked.prometheus.clear(server, "TimeballRepliesRefused")
 
 
 def test_server_goes_away_and_starts_again_and_again(locked):
@@ -417,24 +420,24 @@ def test_server_goes_away_and_starts_again_and_again(locked):
     with causing(locked, server, "TimeballDown"):
         server.kill()
     server.start()
-    clears(locked, server, "TimeballDown")
+    locked.prometheus.clear(server, "TimeballDown")
     with causing(locked, server, "TimeballRestarts"):
         for _ in range(3):
             server.restart()
             time.sleep(1.2)
-    clears(locked, server, "TimeballRestarts")
+    locked.prometheus.clear(server, "TimeballRestarts")
     with causing(locked, None, "TimeballScrapeMissing"):
         prometheus.target()
     prometheus.target(*locked.servers())
-    clears(locked, None, "TimeballScrapeMissing")
+    locked.prometheus.clear(None, "TimeballScrapeMissing")
 
 
 def test_keys_do_not_rotate(locked):
     """Overdue by a minute, as the alarm is meant."""
     server = locked.lost
-    check(locked.prometheus.fires("TimeballKeysNotRotating", server, 80 - (time.monotonic() - locked.lost_since)))
+    check(locked.prometheus.fire(server, "TimeballKeysNotRotating", timeout=80))
     locked.lose(False)
-    clears(locked, server, "TimeballKeysNotRotating")
+    locked.prometheus.clear(server, "TimeballKeysNotRotating")
 
 
 # What takes hours, or a receiver, a crystal or a machine that does what ours does not: its metric, made up.
@@ -452,7 +455,7 @@ MADE_UP = {
     "TimeballForeignSteering": 'timeball_alarm{alarm="foreign-steering"} %d',
     "TimeballSecretsUnlocked": 'timeball_alarm{alarm="secrets-unlocked"} %d',
     "TimeballCertificateExpired": f'timeball_certificate_not_after_timestamp_seconds{{certificate="/c"}} {2e9:.0f}-%d',
-    "TimeballBoundOutlier": "timeball_clock_error_bound_seconds %d",
+    "TimeballBoundOutlier": "timeball_clock_error_bound_seconds %d000",
     "TimeballDescriptorsLow": "process_open_fds %d\nprocess_max_fds 1",
     "TimeballLeapFileExpires": "timeball_leap_file_expires_timestamp_seconds 2000000000-%d",
 }
@@ -474,7 +477,7 @@ def test_the_rest_by_made_up_series(locked):
     with causing(locked, target, *MADE_UP):
         target.text = "".join(made_up(alert, True) for alert in MADE_UP)
     target.text = "".join(made_up(alert, False) for alert in MADE_UP)
-    clears(locked, target, *MADE_UP)
+    locked.prometheus.clear(target, *MADE_UP)
     target.shutdown()
     locked.prometheus.target(*locked.servers())
 

@@ -33,7 +33,7 @@ std::set<std::string> raised(const Snapshot& snapshot) {
 // A daemon in which everything that there is is well.
 struct Healthy {
   Healthy() {
-    s.process = ProcessSample{"host", 1s, 0};
+    s.process = ProcessSample{"host", 1s, 0, {}};
     s.shards = {&shard};
     s.nts_ke.emplace();
     s.keys.emplace();

@@ -68,7 +68,7 @@ const std::set<std::string> kTop{"version", "host",         "now",      "uptime_
 
 TEST(Status, KeysNeverVanish) {
   Snapshot full;
-  full.process = ProcessSample{"rack7", 5s, 0};
+  full.process = ProcessSample{"rack7", 5s, 0, {}};
   full.clock = synchronised();
   full.rack = rack(refclock::State::kLocked);
   full.nts_ke.emplace();
@@ -204,7 +204,7 @@ TEST(Status, DevicesAreTold) {
 
 TEST(Status, AlarmsSayWhatToDo) {
   Snapshot snapshot;
-  snapshot.process = ProcessSample{"rack7", 5s, 2};
+  snapshot.process = ProcessSample{"rack7", 5s, 2, {}};
   RaisedAlarms alarms;
   alarms.update(snapshot, MonotonicTime{10 * kNsPerSecond});
   alarms.update(snapshot, MonotonicTime{14 * kNsPerSecond});

@@ -35,11 +35,7 @@ void enter(const std::optional<Account>& account, SandboxMode sandbox, pid_t dae
   ::prctl(PR_SET_DUMPABLE, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != daemon) ::_exit(0);  // it was faster
-  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw std::runtime_error("no_new_privs");
-  if (sandbox == SandboxMode::kOff) return;
-  if (sandbox == SandboxMode::kOn) (void)restrict_files({}, false);
-  filter_system_calls(kSetsClock,
-                      sandbox == SandboxMode::kOn ? Violation::kEnds : Violation::kLogged);
+  confine_clock_helper(sandbox);
 }
 
 [[noreturn]] void help(const std::optional<Account>& account, SandboxMode sandbox, pid_t daemon) {
@@ -55,6 +51,14 @@ void enter(const std::optional<Account>& account, SandboxMode sandbox, pid_t dae
 }
 
 }  // namespace
+
+void confine_clock_helper(SandboxMode sandbox) {
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw std::runtime_error("no_new_privs");
+  if (sandbox == SandboxMode::kOff) return;
+  if (sandbox == SandboxMode::kOn) (void)restrict_files({}, false);
+  filter_system_calls(kSetsClock,
+                      sandbox == SandboxMode::kOn ? Violation::kEnds : Violation::kLogged);
+}
 
 refclock::KernelClockControl::Adjust start_clock_helper(const std::optional<Account>& account,
                                                         SandboxMode sandbox) {

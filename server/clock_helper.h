@@ -19,4 +19,7 @@ namespace timeball::server {
 refclock::KernelClockControl::Adjust start_clock_helper(const std::optional<Account>& account,
                                                         SandboxMode sandbox);
 
+// What it does to itself: no more than it is for. Throws std::runtime_error.
+void confine_clock_helper(SandboxMode sandbox);
+
 }  // namespace timeball::server

@@ -17,6 +17,7 @@
 #include "server/daemon.h"
 #include "server/file.h"
 #include "server/process_rights.h"
+#include "server/sandbox_self_test.h"
 #include "server/settings.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -38,6 +39,7 @@ struct Options {
   std::string config = "/etc/timeball/timeballd.toml";
   bool check = false;
   bool print_config = false;
+  bool self_test_sandbox = false;
 };
 
 void report(const LoadedConfig& loaded) {
@@ -95,7 +97,8 @@ Place take_place(const std::string& config_path, bool to_serve) {
 
 int serve(const Options& options, bool config_given) {
   Place place;
-  if (!options.print_config) place = take_place(options.config, !options.check);
+  if (!options.print_config)
+    place = take_place(options.config, !options.check && !options.self_test_sandbox);
   // --print-config without a file shows the defaults.
   const LoadedConfig loaded = options.print_config && !config_given
                                   ? timeball::server::parse_config("", "defaults")
@@ -118,6 +121,9 @@ int serve(const Options& options, bool config_given) {
     std::printf("%s: good\n", options.config.c_str());
     return 0;
   }
+  if (options.self_test_sandbox) {
+    return timeball::server::self_test_sandbox(loaded.config, options.config) ? 0 : kExitFailed;
+  }
   timeball::set_up_log(loaded.config.log.level, loaded.config.log.format);
   timeball::server::Daemon daemon(loaded.config, options.config, std::move(place.adjust));
   tell_of_unlocked_secrets();
@@ -137,6 +143,10 @@ int main(int argc, char** argv) {
                      ->capture_default_str();
   app.add_flag("--check", options.check,
                "check the configuration and the files it names, then end");
+  app.add_flag(
+      "--self-test-sandbox", options.self_test_sandbox,
+      "try from inside the configuration's sandbox what must fail there, then end: 0 when all "
+      "does, 1 otherwise; serves nothing");
   app.add_flag(
       "--print-config", options.print_config,
       "print every setting with its help, as in force or, without --config, as by default");

@@ -18,6 +18,7 @@
 #include "bench/load_command.h"
 #include "bench/load_manual.h"
 #include "bench/report_writers.h"
+#include "common/cli/completion.h"
 
 namespace timeball::bench {
 namespace {
@@ -95,9 +96,15 @@ int ntsload_main(int argc, char** argv) {
   const LoadCommands commands = all_commands();
   app.formatter_fn([&](auto&&...) { return as_text(manual_of(app, commands)); });
   app.add_flag_callback("--man", [&] {
-    std::fputs(as_roff(manual_of(app, commands)).c_str(), stdout);
+    std::fputs(as_roff(manual_of(app, commands), {"ntsload", 1}).c_str(), stdout);
     throw CLI::Success();
   });
+  app.add_flag_callback("--completion",
+                        [&] {
+                          std::fputs(cli::bash_completion(app, "ntsload").c_str(), stdout);
+                          throw CLI::Success();
+                        })
+      ->group("");
   for (const auto& command : commands) {
     CLI::App* sub = app.add_subcommand(std::string(command->name()));
     sub->formatter_fn([&, sub](auto&&...) { return as_text(manual_of(*sub, *command)); });

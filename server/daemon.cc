@@ -1,11 +1,13 @@
 #include "server/daemon.h"
 
 #include <spdlog/spdlog.h>
+#include <sys/timex.h>
 
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/json/serialize.hpp>
 #include <csignal>
 #include <stdexcept>
 #include <string>
@@ -14,9 +16,11 @@
 
 #include "common/base/cpus.h"
 #include "common/base/published.h"
+#include "common/base/secret_memory.h"
 #include "common/crypto/entropy.h"
 #include "common/ntp/packet.h"
 #include "common/nts/ke_negotiation.h"
+#include "common/time/duration_text.h"
 #include "refclock/refclock.h"
 #include "server/access_policy.h"
 #include "server/admin_http.h"
@@ -24,13 +28,16 @@
 #include "server/certificate_store.h"
 #include "server/clocks.h"
 #include "server/etcd_key_provider.h"
+#include "server/host_name.h"
 #include "server/ke_service.h"
 #include "server/master_key_store.h"
-#include "server/metrics.h"
+#include "server/monitor.h"
+#include "server/notify.h"
 #include "server/refclock_options.h"
 #include "server/sandbox.h"
 #include "server/settings.h"
 #include "server/shard.h"
+#include "server/status.h"
 
 namespace timeball::server {
 namespace {
@@ -115,36 +122,32 @@ KeSample ke_sample(const KeService& service) {
   return sample;
 }
 
-// Identifiers and ages; never a key.
-Result<boost::json::object> keys_shown(const KeyProvider& provider, const Config& config) {
-  const MasterKeyStatus status = provider.status();
-  const MonotonicTime now = read_monotonic_time();
-  const auto in_seconds = [](Duration d) {
-    return std::chrono::duration_cast<std::chrono::seconds>(d).count();
-  };
-  boost::json::array generations;
-  const auto ring = provider.keys().current();
-  const auto& all = ring->generations();
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    generations.push_back({{"id", fmt::format("{:08x}", all[i].id)},
-                           {"role", i == 0   ? "next"
-                                    : i == 1 ? "current"
-                                             : "old"}});
+// Of several stores, which may have files in common.
+CertificatesStatus status_of(std::initializer_list<const CertificateStore*> stores) {
+  CertificatesStatus all;
+  for (const CertificateStore* store : stores) {
+    if (store == nullptr) continue;
+    const CertificatesStatus one = store->status();
+    all.reloads += one.reloads;
+    all.failures += one.failures;
+    for (const CertificateStatus& each : one.each) {
+      const auto known = std::ranges::find(all.each, each.file, &CertificateStatus::file);
+      if (known == all.each.end()) {
+        all.each.push_back(each);
+      } else {
+        known->refused = known->refused || each.refused;
+      }
+    }
   }
-  boost::json::object shown{{"provider", status.cluster ? "etcd" : "file"},
-                            {"file", config.keys.file},
-                            {"age_s", in_seconds(now - status.current_since)},
-                            {"next_rotation_s", in_seconds(status.next_rotation - now)},
-                            {"generations", std::move(generations)}};
-  if (all.empty()) return fail("there are no keys yet: etcd has not answered");
-  if (status.cluster) {
-    shown["cluster"] = {{"name", config.etcd.cluster},
-                        {"sequence", status.cluster->sequence},
-                        {"in_contact", status.cluster->in_contact},
-                        {"refused", status.cluster->refused},
-                        {"rotates", status.cluster->rotates}};
+  return all;
+}
+
+KeysSample keys_sample(const KeyProvider& provider) {
+  KeysSample sample{provider.status(), read_monotonic_time(), {}};
+  for (const auto& generation : provider.keys().current()->generations()) {
+    sample.ids.push_back(generation.id);
   }
-  return shown;
+  return sample;
 }
 
 std::unique_ptr<KeyProvider> make_key_provider(const Config& config) {
@@ -155,6 +158,12 @@ std::unique_ptr<KeyProvider> make_key_provider(const Config& config) {
   const bool follows = !config.nts_ke.enabled && !config.keys.file.empty();
   return or_throw(MasterKeyStore::open(config.keys, &crypto::read_entropy, read_monotonic_time(),
                                        read_kernel_time(), follows));
+}
+
+// systemd's ProtectClock= forbids it.
+bool may_ask_kernel_clock() {
+  timex t{};  // modes 0: read only
+  return ntp_adjtime(&t) >= 0;
 }
 
 }  // namespace
@@ -169,6 +178,8 @@ struct Daemon::Impl {
         access(std::make_shared<const AccessPolicy>(config.access.allow, config.access.deny)) {
     make_shards();
     if (config.nts_ke.enabled) make_ke_service();
+    make_admin_certificate();
+    monitor.emplace(metric_sources(), config, started);
     make_admin();
     make_admin_socket();
   }
@@ -182,7 +193,8 @@ struct Daemon::Impl {
         {config.ntp.symmetric_active, config.ntp.require_nts, rate_limits(config.rate_limit)},
         config.crypto.implementation,
         {},
-        std::nullopt};
+        std::nullopt,
+        config.admin.clients};
     for (const net::Endpoint& local : config.ntp.listen) {
       or_throw(net::require_udp_port_free(local));
     }
@@ -213,10 +225,23 @@ struct Daemon::Impl {
     ke_service->listen();
   }
 
+  // The admin listener's own; it follows its files as those of NTS-KE do.
+  void make_admin_certificate() {
+    const AdminConfig& c = config.admin;
+    if (c.listen.empty() || c.certificate.empty()) return;
+    admin_certificate =
+        or_throw(CertificateStore::open({{c.certificate, c.private_key}}, TlsUse::kHttp));
+  }
+
   void make_admin() {
     if (config.admin.listen.empty()) return;
-    admin = std::make_unique<AdminHttp>(or_throw(
-        AdminHttp::open(control, config.admin.listen.front(), {make_metrics(metric_sources())})));
+    AdminHttp::Options options;
+    if (!config.admin.token_file.empty()) {
+      options.token.emplace(or_throw(AdminToken::read(config.admin.token_file)));
+    }
+    if (admin_certificate) options.tls = &admin_certificate->contexts();
+    admin = std::make_unique<AdminHttp>(or_throw(AdminHttp::open(
+        control, config.admin.listen.front(), monitor->routes(), std::move(options))));
   }
 
   // A daemon that is run by hand has no /run/timeball, and serves all the same.
@@ -237,7 +262,11 @@ struct Daemon::Impl {
       };
     };
     AdminCommands commands;
-    commands["keys show"] = {false, [this] { return keys_shown(*key_provider, config); }};
+    commands["keys show"] = {false, [this]() -> Result<boost::json::object> {
+                               const KeysSample keys = keys_sample(*key_provider);
+                               if (!keys.ids.empty()) return keys_json(keys, config);
+                               return fail("there are no keys yet: etcd has not answered");
+                             }};
     commands["keys verify"] = {false, doing([this] { return key_provider->verify(); },
                                             "the keys in use are stored, whole and safe")};
     commands["keys rotate"] = {
@@ -248,9 +277,21 @@ struct Daemon::Impl {
         true,
         doing([this] { return key_provider->rekey(read_monotonic_time(), read_kernel_time()); },
               "replaced: every cookie there is has become worthless")};
+    commands["status"] = {false, [this] { return monitor->status(); }};
+    commands["alarms"] = {false, [this] { return monitor->alarms(); }};
+    commands["clients"] = {false, [this]() -> Result<boost::json::object> {
+                             if (config.admin.clients != 0) return monitor->clients();
+                             return fail("no clients are kept; write [admin] clients = 20, say");
+                           }};
     commands["reload"] = {true, doing([this] { return reload(); }, "reloaded")};
     commands["readmit"] = {true, doing([this] { return readmit(); }, "GNSS is taken back")};
     return commands;
+  }
+
+  std::vector<BusyClient> busiest_clients() const {
+    std::vector<std::vector<BusyClient>> each;
+    for (const auto& shard : shards) each.push_back(shard->busiest_clients(read_monotonic_time()));
+    return busiest(each, config.admin.clients);
   }
 
   // Everything a scrape asks for; called by the control thread.
@@ -261,12 +302,23 @@ struct Daemon::Impl {
       for (const auto& shard : shards) counters.push_back(&shard->counters());
       return counters;
     };
-    sources.keys = [this] { return KeysSample{key_provider->status(), read_monotonic_time()}; };
-    sources.clock = [this] { return ClockSample{clock.state().load(), read_kernel_time()}; };
+    sources.process = [this] {
+      return ProcessSample{host_name(), read_monotonic_time() - started, unlocked_secrets(),
+                           process.read()};
+    };
+    sources.keys = [this] { return keys_sample(*key_provider); };
+    sources.clock = [this] {
+      const KernelTime now = read_kernel_time();
+      return ClockSample{clock.state().load().at(now), now};
+    };
     if (clock.rack) sources.rack = [this] { return clock.rack->status(); };
-    if (!ke_service) return sources;
-    sources.certificates = [this] { return certificates->status(); };
-    sources.nts_ke = [this] { return ke_sample(*ke_service); };
+    if (certificates || admin_certificate) {
+      sources.certificates = [this] {
+        return status_of({certificates.get(), admin_certificate.get()});
+      };
+    }
+    if (ke_service) sources.nts_ke = [this] { return ke_sample(*ke_service); };
+    if (config.admin.clients != 0) sources.clients = [this] { return busiest_clients(); };
     return sources;
   }
 
@@ -278,9 +330,11 @@ struct Daemon::Impl {
     if (ke_service) ke_service->start();
     announce();
     spdlog::info("sandbox {}", sandbox);
+    notifier.ready(status_line());
     wait_for_signal();
     tick();
     control.run();
+    notifier.stopping();
     if (ke_service) ke_service->stop();
     for (const auto& shard : shards) shard->stop();
   }
@@ -312,6 +366,13 @@ struct Daemon::Impl {
   }
 
   Result<void> reload() {
+    notifier.reloading();
+    const Result<void> result = read_configuration();
+    notifier.ready(status_line());
+    return result;
+  }
+
+  Result<void> read_configuration() {
     const LoadedConfig loaded = load_config(config_path);
     for (const ConfigError& warning : loaded.warnings) spdlog::warn("{}", warning.to_string());
     for (const ConfigError& error : loaded.errors) spdlog::error("{}", error.to_string());
@@ -346,6 +407,7 @@ struct Daemon::Impl {
     config.nts_ke.certificates = fresh.nts_ke.certificates;
     config.nts_ke.private_keys = fresh.nts_ke.private_keys;
     config.access = fresh.access;
+    config.admin.ready_bound = fresh.admin.ready_bound;
     config.log.level = fresh.log.level;
     spdlog::info("reloaded {}", config_path);
     return true;
@@ -358,6 +420,18 @@ struct Daemon::Impl {
     return state.synchronised() ? std::optional(state.utc(now)) : std::nullopt;
   }
 
+  // For a person who asks the service manager.
+  std::string status_line() const {
+    const KernelTime now = read_kernel_time();
+    const ClockState state = clock.state().load().at(now);
+    const std::string source =
+        clock.rack ? std::string(refclock::name_of(clock.rack->status().clock.state))
+                   : "the kernel's clock";
+    if (!state.synchronised()) return source + ", unsynchronised";
+    return fmt::format("{}, stratum {}, true within {}", source, state.stratum,
+                       duration_text(state.root_dispersion(now) + state.root_delay / 2));
+  }
+
   void announce() {
     if (shards.empty()) {
       spdlog::info("timeballd {} serves no NTP", TIMEBALL_VERSION);
@@ -367,11 +441,18 @@ struct Daemon::Impl {
     }
     if (ke_service) spdlog::info("NTS-KE on {}", list(config.nts_ke.listen));
     spdlog::info("AEAD by {}", crypto::choose(config.crypto.implementation).name);
-    if (admin) spdlog::info("metrics on http://{}/metrics", admin->local().to_string());
+    if (admin) {
+      spdlog::info("panel and metrics on {}://{}/", admin_certificate ? "https" : "http",
+                   admin->local().to_string());
+    }
     if (clock.rack) return spdlog::info("time: from {} reference clocks", config.refclocks.size());
     const ClockState now = clock.state().load();
     if (shards.empty()) return;
-    if (!now.synchronised()) {
+    if (!now.synchronised() && !may_ask_kernel_clock()) {
+      spdlog::warn(
+          "this process may not ask the kernel whether its clock is right (adjtimex): serving leap "
+          "indicator 3; add kernel-clock.conf to the unit, or set trust = true under [[refclock]]");
+    } else if (!now.synchronised()) {
       spdlog::warn(
           "the kernel's clock is not synchronised: serving leap indicator 3 until it is; "
           "run a time client here, or set trust = true under [[refclock]]");
@@ -382,12 +463,24 @@ struct Daemon::Impl {
     }
   }
 
+  std::vector<std::uint64_t> shard_turns() const {
+    std::vector<std::uint64_t> turns;
+    for (const auto& shard : shards) turns.push_back(shard->counters().turns.value());
+    return turns;
+  }
+
   void tick() {
     timer.expires_after(kTick);
     timer.async_wait([this](const boost::system::error_code& error) {
       if (error) return;
       key_provider->tick(read_monotonic_time(), read_kernel_time());
       if (certificates) certificates->tick(read_monotonic_time(), utc());
+      if (admin_certificate) admin_certificate->tick(read_monotonic_time(), utc());
+      monitor->tick(read_monotonic_time());
+      if (admin && admin->streams() > 0) {
+        admin->publish("status", boost::json::serialize(monitor->status()));
+      }
+      notifier.tick(status_line(), shard_turns());
       tick();
     });
   }
@@ -395,17 +488,22 @@ struct Daemon::Impl {
   Config config;
   const Config at_start;
   std::string config_path;
+  ProcessFiles process;
   std::unique_ptr<KeyProvider> key_provider;
   ReferenceClock clock;
   Published<AccessPolicy> access;
   std::unique_ptr<CertificateStore> certificates;
+  std::unique_ptr<CertificateStore> admin_certificate;
   std::vector<std::unique_ptr<Shard>> shards;
   std::unique_ptr<KeService> ke_service;
   asio::io_context control{1};
   asio::signal_set signals{control, SIGTERM, SIGINT, SIGHUP};
   asio::steady_timer timer{control};
+  const MonotonicTime started = read_monotonic_time();
+  std::optional<Monitor> monitor;
   std::unique_ptr<AdminHttp> admin;
   std::optional<AdminSocket> admin_socket;
+  Notifier notifier;
 };
 
 Daemon::Daemon(const Config& config, std::string config_path, AdjustClock adjust)

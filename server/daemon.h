@@ -1,6 +1,6 @@
 // The composition root: makes every part from a Config, connects them, runs until told to stop.
 //
-//   main thread   control: signals, key rotation, /metrics and /healthz (one Asio context)
+//   main thread   control: signals, key rotation, the admin listener (one Asio context)
 //   shards        NTP, one thread each
 //   KeService     NTS-KE, its own threads
 //   SystemClock   polls the kernel's view of its own synchronisation, or

@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "server/file.h"
 #include "server/process_rights.h"
 
 namespace timeball::server {

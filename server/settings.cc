@@ -240,6 +240,15 @@ std::string cell(std::string_view text) {
   return out;
 }
 
+cli::ManualEntry entry_of(const Setting& setting) {
+  std::string text = std::string(setting.help) + ". (" + setting.type;
+  if (!setting.range.empty()) text += ", " + setting.range;
+  if (!setting.unit.empty()) text += ", " + std::string(setting.unit);
+  text += ")";
+  if (setting.reload == Reload::kReload) text += " A reload puts a change in force.";
+  return {setting.key + " = " + setting.default_toml, text};
+}
+
 }  // namespace
 
 std::string ConfigError::to_string() const {
@@ -275,6 +284,24 @@ std::string print_config(const Config& config) {
   return out;
 }
 
+std::vector<SettingInForce> settings_in_force(const Config& config) {
+  static const Config kDefaults = default_config();
+  std::vector<SettingInForce> all;
+  for (const std::string& section : settings_sections()) {
+    const std::size_t count = section == kRepeatedSection ? config.refclocks.size() : 1;
+    for (std::size_t i = 0; i < count; ++i) {
+      for (const Setting& setting : settings_table()) {
+        if (setting.section != section || !setting.applies(config, i)) continue;
+        std::string value = setting.write(config, i);
+        const bool is_default = value == setting.write(kDefaults, 0);
+        all.push_back({section, i, setting.key, std::move(value), is_default,
+                       setting.reload == Reload::kReload, setting.help});
+      }
+    }
+  }
+  return all;
+}
+
 std::vector<SettingChange> changes(const Config& from, const Config& to) {
   std::vector<SettingChange> found;
   for (const Setting& setting : settings_table()) {
@@ -303,6 +330,18 @@ std::string settings_manual() {
            " |\n";
   }
   return out;
+}
+
+cli::Manual settings_sections_of_manual() {
+  cli::Manual manual;
+  for (const std::string& name : settings_sections()) {
+    cli::ManualSection section{heading(name), {}};
+    for (const Setting& setting : settings_table()) {
+      if (setting.section == name) section.entries.push_back(entry_of(setting));
+    }
+    manual.push_back(std::move(section));
+  }
+  return manual;
 }
 
 }  // namespace timeball::server

@@ -802,7 +802,27 @@ void add_rest(std::vector<Setting>& rows) {
                       "Unix socket for timeball keys, reload and readmit; empty: off"}));
   rows.push_back(row(&Config::admin, &AdminConfig::listen, OptionalEndpoint{kEndpoint},
                      {"admin.listen", R"("127.0.0.1:9123")", "", kRestart,
-                      "TCP address of /metrics and /healthz (HTTP); empty: off"}));
+                      "TCP address of the panel, /metrics, /healthz, /readyz and /api/v1 (HTTP); "
+                      "empty: off"}));
+  rows.push_back(row(&Config::admin, &AdminConfig::ready_bound, Period{1us, 16s},
+                     {"admin.ready_bound", R"("100ms")", "", kReload,
+                      "/readyz says ready while the error bound is at most this"}));
+  rows.push_back(
+      row(&Config::admin, &AdminConfig::token_file, Path{},
+          {"admin.token_file", R"("")", "", kRestart,
+           "a file (mode 0600) with the token that opens all but /healthz and /readyz, or "
+           "\"credential:NAME\"; empty: open"}));
+  rows.push_back(row(&Config::admin, &AdminConfig::certificate, Path{},
+                     {"admin.certificate", R"("")", "", kRestart,
+                      "PEM file, the certificate chain of the admin listener, leaf first (HTTPS); "
+                      "its renewals are taken up; empty: no TLS"}));
+  rows.push_back(row(&Config::admin, &AdminConfig::private_key, Path{},
+                     {"admin.private_key", R"("")", "", kRestart,
+                      "PEM file, the key of certificate, unencrypted"}));
+  rows.push_back(row(&Config::admin, &AdminConfig::clients, Integer<unsigned>{0, 1000},
+                     {"admin.clients", "0", "", kRestart,
+                      "so many of the busiest clients are told (/api/v1/clients); 0: none, and no "
+                      "address is kept"}));
   rows.push_back(row(&Config::log, &LogConfig::level,
                      Choice<std::string>{{{"trace", "trace"},
                                           {"debug", "debug"},

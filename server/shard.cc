@@ -26,7 +26,7 @@ constexpr std::size_t kLikelyMore = net::kBatchCapacity / 4;
 // Batches taken from one socket before the others get their turn.
 constexpr int kMaxRounds = 8;
 
-// How long a shard that nobody asks may hold on to keys that have retired.
+// How long a shard that nobody asks may hold on to keys that have retired, and seem not to move.
 constexpr int kIdle_ms = 1000;
 
 }  // namespace
@@ -59,6 +59,9 @@ struct alignas(64) Shard::Impl {
         cpu(options.cpu),
         random(crypto::seeded_generator()),
         responder(options.responder, crypto::Engine(options.crypto), random) {
+    if (options.clients != 0) {
+      clients.emplace(options.clients, std::uint64_t{random.u32()} << 32 | random.u32());
+    }
     for (const net::Endpoint& local : options.listen) {
       const auto socket = net::open_udp_socket(local);
       if (!socket) throw std::runtime_error(socket.error().message);
@@ -81,6 +84,7 @@ struct alignas(64) Shard::Impl {
     handles.push_back({end.fd, POLLIN, 0});
     for (;;) {
       const int ready = poll(handles.data(), handles.size(), kIdle_ms);
+      counters.turns.add();
       if (ready == 0) refresh();
       if (ready <= 0) continue;  // or a signal
       if (handles.back().revents != 0) return;
@@ -105,6 +109,7 @@ struct alignas(64) Shard::Impl {
   }
 
   void answer(Listener& listener, std::span<net::Datagram> batch) {
+    counters.batches.add();
     refresh();
     const ClockState now = clock.load();
     std::span<const Verdict> verdicts;
@@ -112,6 +117,7 @@ struct alignas(64) Shard::Impl {
       const MonotonicTime at = read_monotonic_time();
       (void)crypto::reseed_if_due(random, at.ns);  // without entropy it goes on, and tries again
       verdicts = responder.prepare(batch, World{now, *keys, *access}, at);
+      if (clients) note_clients(batch, verdicts, at);
     } catch (const std::runtime_error&) {  // the generator: no randomness, no replies
       counters.verdicts[static_cast<std::size_t>(Verdict::kDroppedInternal)].add(batch.size());
       return;
@@ -123,6 +129,13 @@ struct alignas(64) Shard::Impl {
       count(part, verdicts.subspan(first, part.size()));  // before anybody can have the reply
       listener.batch->send(part);
       learn(listener);
+    }
+  }
+
+  void note_clients(std::span<const net::Datagram> batch, std::span<const Verdict> verdicts,
+                    MonotonicTime at) {
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      clients->count(batch[i].peer.address, verdicts[i] == Verdict::kAnsweredNts, at);
     }
   }
 
@@ -210,6 +223,7 @@ struct alignas(64) Shard::Impl {
   crypto::RandomGenerator random;
   Responder responder;
   ShardCounters counters;
+  std::optional<BusiestClients> clients;
   std::vector<std::unique_ptr<Listener>> listeners;
   std::thread thread;
 };
@@ -237,6 +251,10 @@ void Shard::stop() {
 
 pthread_t Shard::thread() const {
   return impl_->thread.native_handle();
+}
+
+std::vector<BusyClient> Shard::busiest_clients(MonotonicTime now) const {
+  return impl_->clients ? impl_->clients->last_minute(now) : std::vector<BusyClient>();
 }
 
 const ShardCounters& Shard::counters() const {

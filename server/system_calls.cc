@@ -132,7 +132,8 @@ void add_files(Table& table) {
   table.allow(kServes | kSetsClock, {SCMP_SYS(read), SCMP_SYS(write)});
   table.allow(kServes, {SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(pread64), SCMP_SYS(close),
                         SCMP_SYS(lseek)});
-  table.allow_values(kServes, SCMP_SYS(fcntl), 1, {F_GETFL, F_SETFL, F_GETFD, F_SETFD});
+  table.allow_values(kServes, SCMP_SYS(fcntl), 1,
+                     {F_GETFL, F_SETFL, F_GETFD, F_SETFD, F_DUPFD_CLOEXEC});
   table.allow_values(kServes, SCMP_SYS(ioctl), 1, {TCGETS, kTcGetS2});  // is it a terminal?
   // Reading: configuration, certificates, leap seconds; /proc and /sys.
   if (table.has(kStores | kDevices)) {

@@ -21,6 +21,7 @@
 #include "server/lab_certificate.h"
 #include "server/query.h"
 #include "server/query_report.h"
+#include "server/timeball_page.h"
 
 namespace timeball::server {
 namespace {
@@ -64,7 +65,8 @@ void add_query(CLI::App& app, QueryCommand& command) {
   query->add_option("--ntp-port", o.ntp_port, "UDP port of NTP, instead of the negotiated one")
       ->check(CLI::Range(1, 65535))
       ->type_name("PORT");
-  query->add_option("--ca", o.ca_file, "PEM file of CA certificates, instead of the system's");
+  query->add_option("--ca", o.ca_file, "PEM file of CA certificates, instead of the system's")
+      ->type_name("FILE");
   query->add_flag("--insecure", o.insecure, "Go on when the certificate does not verify");
   query->add_option("--aead", command.aeads, "Offer only this AEAD (may be repeated)")
       ->check(CLI::IsMember({15, 16, 17, 30}))
@@ -89,7 +91,8 @@ void add_cert(CLI::App& app, LabCommand& command) {
   cert->require_subcommand(1);
   CLI::App* lab = cert->add_subcommand("lab", "Make a lab CA and a server certificate under it");
   lab->add_option("DIR", command.directory, "Where the files go; a CA already there is used again")
-      ->required();
+      ->required()
+      ->type_name("DIR");
   lab->add_option("--host", command.hosts,
                   "DNS name or IP address of the server (may be repeated); without it: localhost, "
                   "127.0.0.1, ::1")
@@ -107,7 +110,9 @@ struct DaemonCommand {
 CLI::App* add_daemon_command(CLI::App& app, DaemonCommand& command, const std::string& name,
                              const std::string& path, const char* help) {
   CLI::App* sub = app.add_subcommand(name, help);
-  sub->add_option("--socket", command.socket, "The daemon's admin.socket")->capture_default_str();
+  sub->add_option("--socket", command.socket, "The daemon's admin.socket")
+      ->capture_default_str()
+      ->type_name("FILE");
   sub->add_flag("--json", command.json, "The answer as it is");
   sub->callback([&command, path] { command.command = path; });
   return sub;
@@ -204,6 +209,7 @@ int timeball_main(int argc, char** argv) {
   add_cert(app, lab);
   DaemonCommand daemon;
   add_daemon_commands(app, daemon);
+  cli::add_documents(app, timeball_page());
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

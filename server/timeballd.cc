@@ -19,6 +19,7 @@
 #include "server/process_rights.h"
 #include "server/sandbox_self_test.h"
 #include "server/settings.h"
+#include "server/timeballd_page.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define TIMEBALL_ASAN 1
@@ -140,7 +141,8 @@ int main(int argc, char** argv) {
       "Exit status: 0 after SIGTERM, 1 when it could not start, 2 for a bad configuration."};
   app.set_version_flag("--version", "timeballd " TIMEBALL_VERSION);
   auto* config = app.add_option("-c,--config", options.config, "configuration file, TOML")
-                     ->capture_default_str();
+                     ->capture_default_str()
+                     ->type_name("FILE");
   app.add_flag("--check", options.check,
                "check the configuration and the files it names, then end");
   app.add_flag(
@@ -150,6 +152,7 @@ int main(int argc, char** argv) {
   app.add_flag(
       "--print-config", options.print_config,
       "print every setting with its help, as in force or, without --config, as by default");
+  timeball::server::add_documents(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/cli/manual.h"
 #include "refclock/decode/decode.h"
 
 namespace timeball::refclock::decode {
@@ -54,6 +55,16 @@ int decode_file(const std::string& name, const Protocol& protocol) {
   return decode_stream(log, name, protocol);
 }
 
+cli::Page page() {
+  return {
+      {"refclock-decode", 1},
+      "prints the messages in a recorded log of a GNSS receiver as JSON",
+      "Reads a log as it came over the serial line, NMEA, UBX and RTCM 3 mixed, and prints each "
+      "message as one JSON object on a line of its own, with what was refused and why. For "
+      "bring-up, bug reports and tests.",
+      {{"SEE ALSO", {{"", "timeballd(8), refclock-sim(1)"}}}}};
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Every message of a recorded log as one JSON object per line", "refclock-decode");
   std::string file;
@@ -68,6 +79,7 @@ int run(int argc, char** argv) {
   app.footer(
       "Exit status: 0 decoded (refusals are in the output), 1 cannot write, 2 wrong command line,\n"
       "or a file that cannot be read or holds no message.");
+  cli::add_documents(app, page());
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {

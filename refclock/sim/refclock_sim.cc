@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include "common/cli/manual.h"
 #include "common/time/duration_text.h"
 #include "refclock/sim/rack_control.h"
 #include "refclock/sim/rack_server.h"
@@ -90,6 +91,16 @@ void add_options(CLI::App& app, RackServerOptions& options, std::string& command
   app.footer(kDevices + command_manual() + kEnd);
 }
 
+cli::Page page() {
+  return {
+      {"refclock-sim", 1},
+      "simulates the devices of a time server's rack",
+      "Serves a GNSS receiver and a rubidium oscillator as serial lines, and their pulses as PPS "
+      "devices, in real time and with the noise of the real ones, so that timeballd can be tried, "
+      "and its cables pulled, without any of them.",
+      {{"SEE ALSO", {{"", "timeballd(8), refclock-decode(1)"}}}}};
+}
+
 int tell(const std::filesystem::path& directory, const std::string& command) {
   const std::string answer = tell_rack(directory, command);
   std::printf("%s\n", answer.c_str());
@@ -102,6 +113,7 @@ int run(int argc, char** argv) {
   RackServerOptions options;
   std::string command;
   add_options(app, options, command);
+  cli::add_documents(app, page());
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {

@@ -12,6 +12,7 @@ import re
 import resource
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import time
@@ -212,7 +213,7 @@ class Daemon:
     """One running daemon with a configuration of its own. Settings: "section.key" = value."""
 
     def __init__(self, directory, certificates, settings=None, refclock=None, environment=None,
-                 descriptors=None, wrapper=()):
+                 descriptors=None, wrapper=(), https=None):
         self.directory = str(directory)
         self.certificates = certificates
         self.ntp_port, self.ke_port, self.admin_port = free_port(), free_port(), free_port()
@@ -241,6 +242,7 @@ class Daemon:
         self.environment = environment or {}
         self.descriptors = descriptors
         self.wrapper = list(wrapper)
+        self.https = https  # certificates, when the admin listener has some
         self.process = None
 
     def write_config(self):
@@ -352,6 +354,9 @@ class Daemon:
 
     def get(self, path):
         connection = http.client.HTTPConnection(HOST, self.admin_port, timeout=5)
+        if self.https:
+            context = ssl.create_default_context(cafile=self.https.ca)
+            connection = http.client.HTTPSConnection(HOST, self.admin_port, timeout=5, context=context)
         try:
             connection.request("GET", path)
             response = connection.getresponse()

@@ -359,5 +359,5 @@ def test_help_and_man_page_are_of_one_source():
         assert f"    {option}" in text.out
         assert ".B " + option.replace("-", r"\-") in page.out
     assert page.out.startswith(".TH NTSLOAD 1 ")
-    with open(os.path.join(daemons.BUILD, "bench", "ntsload.1"), encoding="utf-8") as built:
+    with open(os.path.join(daemons.BUILD, "deploy", "ntsload.1"), encoding="utf-8") as built:
         assert built.read() == page.out

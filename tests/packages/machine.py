@@ -28,7 +28,7 @@ class Machine:
         install = ("apt-get", "-qq", "-y", "--no-install-recommends", "install")
         self._chroot(*install, *packages)
         if fetch:
-            self._chroot(*install, "--download-only", *fetch)
+            self._chroot("apt-get", "-qq", "-y", "--download-only", "install", *fetch)
 
     def _chroot(self, *command):
         script = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'

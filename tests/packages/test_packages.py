@@ -56,12 +56,20 @@ def machine(tmp_path_factory, packages):
         pytest.skip("a machine of our own takes root")
     m = Machine(tmp_path_factory.mktemp("machine") / "root")
     begin = time.monotonic()
-    run([os.path.join(ROOT, "tests", "debian-root"), m.directory], timeout=600)
+    if os.environ.get("TIMEBALL_ROOT"):  # what tests/debian-root has made, to save time
+        run(["cp", "-a", os.environ["TIMEBALL_ROOT"] + "/.", m.directory])
+    else:
+        run([os.path.join(ROOT, "tests", "debian-root"), m.directory], timeout=900)
     os.makedirs(os.path.join(m.directory, "root"), exist_ok=True)
     for path in packages.values():
         run(["cp", str(path), os.path.join(m.directory, "root")])
     m.prepare(["systemd", "systemd-sysv", "udev", "procps", "man-db"],
               fetch=[f"/root/{path.name}" for path in packages.values()] + ["chrony"])
+    # chrony.service waits for a machine whose clock may be set; here chronyd is told by its own script to do without.
+    drop_in = os.path.join(m.directory, "etc/systemd/system/chrony.service.d")
+    os.makedirs(drop_in)
+    with open(os.path.join(drop_in, "test.conf"), "w", encoding="ascii") as f:
+        f.write("[Unit]\nConditionCapability=\n")
     m.boot()
     print(f"Debian 12 with systemd as PID 1 after {time.monotonic() - begin:.0f} s")
     yield m
@@ -109,7 +117,8 @@ def test_daemon_has_no_more_rights_than_the_manual_says(machine):
     assert int(status["CapBnd"], 16) & ~(1 << 10) == 0  # CAP_NET_BIND_SERVICE
     assert int(status["CapPrm"], 16) & ~(1 << 10) == 0
     assert status["NoNewPrivs"].strip() == "1" and status["Seccomp"].strip() == "2"
-    assert machine.try_(f"nsenter -t {pid} -m touch /usr/x /etc/timeball/x").returncode != 0
+    for path in ("/usr/x", "/etc/timeball/x", "/root/x"):  # even root could not, where the daemon lives
+        assert "No such" in machine.try_(f"nsenter -t {pid} -m touch {path}; ls {path}").stderr, path
 
 
 def test_out_of_the_box_it_serves_and_says_that_it_does_not_know_the_time(machine):
@@ -144,7 +153,8 @@ def test_a_wrong_configuration_is_not_tried_again(machine):
     machine.do("cp -p /etc/timeball/timeballd.toml /root/good; echo nonsense >> /etc/timeball/timeballd.toml")
     assert machine.try_("systemctl restart timeballd").returncode != 0
     time.sleep(2)
-    assert machine.do("systemctl show -P ActiveState -P NRestarts timeballd").split() == ["failed", "0"]
+    assert machine.do("systemctl show -P ActiveState timeballd").strip() == "failed"
+    assert machine.do("systemctl show -P NRestarts timeballd").strip() == "0"
     machine.do("cp -p /root/good /etc/timeball/timeballd.toml; systemctl restart timeballd")
 
 

@@ -314,6 +314,21 @@ def test_plots_are_read_by_keyboard(reader):
     reader.evaluate("document.activeElement.blur()")
 
 
+def test_plots_have_gaps_where_nothing_is_known(reader):
+    """Of six points, after the second nothing for 50 s, and the fourth without a value: three strokes."""
+    path = reader.evaluate("""(() => {
+        const points = course.points, now = points.at(-1).t;
+        course.points = [[100, 1e-6], [90, 1e-6], [40, 2e-6], [30, null], [20, 1e-6], [10, 1e-6]]
+            .map(([ago, error_bound_s]) => ({t: now - ago, error_bound_s, state: "LOCKED"}));
+        draw_plots();
+        const drawn = document.querySelector("#plots .series").getAttribute("d");
+        course.points = points;
+        draw_plots();
+        return drawn;
+    })()""")
+    assert path.count("M") == 3 and path.count("L") == 2, path
+
+
 def test_settings_are_found(reader):
     def rows():
         return reader.evaluate("[...document.querySelectorAll('#config-rows tr')].map((row) => row.textContent)")

@@ -34,7 +34,7 @@ std::string in_words(const std::optional<Duration>& bound) {
 struct Rack::Impl {
   explicit Impl(const RackOptions& o) : options(o), clock(o.discipline) {
     if (o.steer_kernel) {
-      steering.emplace(KernelClockControl(KernelClockControl::kernel()), [this] { return pair(); });
+      steering.emplace(KernelClockControl(o.adjust_kernel), [this] { return pair(); });
     }
     const Observe observe = [this](const Observation& seen) { clock.observe(seen); };
     if (o.gnss) gnss.emplace(context, *o.gnss, observe);
@@ -100,7 +100,10 @@ struct Rack::Impl {
                      static_cast<double>(steering->stepped().count()) * 1e-9);
       }
       if (steering->refused() && !std::exchange(refusal_told, true)) {
-        spdlog::error("the kernel refuses to be steered; its clock goes on as it goes");
+        spdlog::error(
+            "the kernel's clock is no longer steered, and goes on as it goes: the kernel refuses, "
+            "or "
+            "the clock helper has ended; restart timeballd");
       }
     });
   }

@@ -11,6 +11,7 @@
 #include <csignal>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/cpus.h"
@@ -95,9 +96,11 @@ RateLimits rate_limits(const RateLimitConfig& config) {
 
 // One of the two.
 struct ReferenceClock {
-  explicit ReferenceClock(const Config& config) {
+  ReferenceClock(const Config& config, Daemon::AdjustClock adjust) {
     if (has_rack(config)) {
-      rack = std::make_unique<refclock::Rack>(rack_options(config));
+      refclock::RackOptions options = rack_options(config);
+      options.adjust_kernel = std::move(adjust);
+      rack = std::make_unique<refclock::Rack>(options);
     } else {
       kernel = std::make_unique<refclock::SystemClock>(system_clock_options(config));
     }
@@ -166,11 +169,12 @@ bool may_ask_kernel_clock() {
 }  // namespace
 
 struct Daemon::Impl {
-  Impl(const Config& c, std::string path)
+  Impl(const Config& c, std::string path, AdjustClock adjust)
       : config(c),
+        at_start(c),
         config_path(std::move(path)),
         key_provider(make_key_provider(config)),
-        clock(config),
+        clock(config, std::move(adjust)),
         access(std::make_shared<const AccessPolicy>(config.access.allow, config.access.deny)) {
     make_shards();
     if (config.nts_ke.enabled) make_ke_service();
@@ -373,9 +377,13 @@ struct Daemon::Impl {
     for (const ConfigError& warning : loaded.warnings) spdlog::warn("{}", warning.to_string());
     for (const ConfigError& error : loaded.errors) spdlog::error("{}", error.to_string());
     if (loaded.errors.empty() && apply(loaded.config)) return {};
+    std::string why = "the log says why";
+    if (!loaded.errors.empty()) why += ": " + loaded.errors[0].to_string();
+    if (reaches_beyond(at_start, loaded.config, config_path)) {
+      why += "; the sandbox does not show directories that nothing named at the start: restart";
+    }
     spdlog::error("reload: nothing is changed; mend {} and reload again", config_path);
-    return fail("nothing is changed; the log says why" +
-                (loaded.errors.empty() ? std::string() : ": " + loaded.errors[0].to_string()));
+    return fail("nothing is changed; " + why);
   }
 
   // Whether the new configuration is in force, as far as it can be without a restart.
@@ -478,6 +486,7 @@ struct Daemon::Impl {
   }
 
   Config config;
+  const Config at_start;
   std::string config_path;
   ProcessFiles process;
   std::unique_ptr<KeyProvider> key_provider;
@@ -497,8 +506,8 @@ struct Daemon::Impl {
   Notifier notifier;
 };
 
-Daemon::Daemon(const Config& config, std::string config_path)
-    : impl_(std::make_unique<Impl>(config, std::move(config_path))) {}
+Daemon::Daemon(const Config& config, std::string config_path, AdjustClock adjust)
+    : impl_(std::make_unique<Impl>(config, std::move(config_path), std::move(adjust))) {}
 Daemon::~Daemon() = default;
 
 void Daemon::run() {

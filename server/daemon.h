@@ -10,16 +10,20 @@
 #include <memory>
 #include <string>
 
+#include "refclock/refclock.h"
 #include "server/config.h"
 
 namespace timeball::server {
 
 class Daemon {
  public:
+  using AdjustClock = refclock::KernelClockControl::Adjust;
+
   // Binds every listener, loads certificate and keys; no thread runs yet. config_path: what SIGHUP
   // reads again. Throws std::runtime_error with one sentence that says what to do when something
-  // cannot be had.
-  Daemon(const Config& config, std::string config_path);
+  // cannot be had. adjust: what changes the kernel's clock, if that is to be
+  // (server/clock_helper.h).
+  Daemon(const Config& config, std::string config_path, AdjustClock adjust);
   ~Daemon();
 
   // Enters the sandbox (server/sandbox.h), starts the threads, and serves until SIGTERM or SIGINT,

@@ -44,18 +44,22 @@ fs::path directory_of(const fs::path& file) {
 
 class Grants {
  public:
-  // Where the file's name is; and for each symbolic link on the way, where that leads to: what
-  // comes in its place later has the name, not the identity, and most often the same neighbours.
+  // Where the file's name is; and of what is read, for each symbolic link on the way, the
+  // neighbourhood of what it leads to: what comes in its place later has the name, not the
+  // identity, and as a rule lies in the same directory (certbot), or in one beside that.
   void add(const std::string& file, What what) {
     if (file.empty()) return;
     all_.push_back({directory_of(file), what});
+    if (what != What::kRead && what != What::kDevice) return;
     fs::path way;
     for (const fs::path& part : fs::path(file)) {
       way /= part;
       std::error_code unknown;
       if (!fs::is_symlink(way, unknown)) continue;
-      const fs::path neighbours = fs::canonical(way, unknown).parent_path();
-      if (!unknown && neighbours != "/") all_.push_back({neighbours, what});
+      const fs::path beside = fs::canonical(way, unknown).parent_path();
+      const fs::path above = beside.parent_path();
+      const bool wide = what == What::kRead && above.has_relative_path();
+      if (!unknown) all_.push_back({wide ? above : beside, what});
     }
   }
   void add_directory(const char* directory, What what) { all_.push_back({directory, what}); }
@@ -93,8 +97,7 @@ void add_refclock(const RefclockConfig& clock, Grants& grants) {
       grants.add(clock.device, What::kDevice);
       grants.add_directory("/dev", What::kDevice);  // a line's pulse has a device of its own
       grants.add_directory("/sys/class", What::kRead);
-      grants.add_directory("/sys/devices", What::kRead);
-      return grants.add_directory("/proc", What::kRead);  // who else has the line open
+      return grants.add_directory("/sys/devices", What::kRead);
   }
 }
 
@@ -148,6 +151,18 @@ std::vector<Grant> grants_of(const Config& config, const std::string& config_pat
   grants.add_directory("/proc/self", What::kRead);
   grants.add_directory("/sys/devices/system/cpu", What::kRead);
   return grants.take();
+}
+
+bool reaches_beyond(const Config& entered_with, const Config& fresh,
+                    const std::string& config_path) {
+  if (entered_with.process.sandbox != SandboxMode::kOn) return false;
+  const std::vector<Grant> granted = grants_of(entered_with, config_path);
+  return std::ranges::any_of(grants_of(fresh, config_path), [&](const Grant& wanted) {
+    return std::ranges::none_of(granted, [&](const Grant& grant) {
+      const fs::path way = wanted.directory.lexically_relative(grant.directory);
+      return !way.empty() && *way.begin() != "..";
+    });
+  });
 }
 
 std::string enter_sandbox(const Config& config, const std::string& config_path) {

@@ -23,6 +23,11 @@ Duties duties_of(const Config& config);
 // What it reads again while it runs, and what it writes.
 std::vector<Grant> grants_of(const Config& config, const std::string& config_path);
 
+// Whether a configuration that is read again names directories that the one the sandbox was entered
+// with did not, where it shows nothing.
+bool reaches_beyond(const Config& entered_with, const Config& fresh,
+                    const std::string& config_path);
+
 // Returns what is in force, for the log. Throws std::runtime_error with one sentence.
 std::string enter_sandbox(const Config& config, const std::string& config_path);
 

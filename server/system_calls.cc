@@ -186,7 +186,7 @@ void add_network(Table& table) {
 void add_clocks(Table& table) {
   // Serial lines.
   table.allow_values(kDevices, SCMP_SYS(ioctl), 1,
-                     {TCSETS, TCSETSW, TCSETSF, TCFLSH, TIOCEXCL, TIOCSETD, TIOCMGET});
+                     {TCSETS, TCSETSW, TCSETSF, TCFLSH, TIOCEXCL, TIOCNXCL, TIOCSETD, TIOCMGET});
   // Pulses (RFC 2783) and PTP clocks.
   table.allow_values(
       kDevices, SCMP_SYS(ioctl), 1,

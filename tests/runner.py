@@ -209,6 +209,12 @@ def interop(_options):
         pytest("interop", "build")
 
 
+def packages(_options):
+    """From HEAD, in a build directory of their own; ccache knows what "build" has compiled."""
+    if build("build"):
+        pytest("packages", "build")
+
+
 def browser(_options):
     if build("build", "server/timeballd", "bench/ntsload", "refclock/refclock-sim", "refclock/sim/libtimeball-pps-sim.so"):
         pytest("browser", "build")
@@ -260,7 +266,7 @@ def fuzz_one(name, binary, seconds):
 
 
 PARTS = {"tidy": tidy, "format": check_format, "unit": unit, "e2e": e2e, "release": release, "sim": sim,
-         "interop": interop, "browser": browser, "valgrind": valgrind, "tsan": tsan, "fuzz": fuzz}
+         "interop": interop, "packages": packages, "browser": browser, "valgrind": valgrind, "tsan": tsan, "fuzz": fuzz}
 
 
 def parse_options():

@@ -411,11 +411,11 @@ function note_in_course(status) {
 
 // ---- Satellites.
 
-const kSystems = {GPS: "G", GLONASS: "R", Galileo: "E", BeiDou: "C", QZSS: "J", SBAS: "S", NavIC: "I", IMES: "M"};
-const name_of = ({system, number}) => (kSystems[system] ?? system) + String(number).padStart(2, "0");
+const kSystems = {GPS: "G", GLONASS: "R", Galileo: "E", BeiDou: "C", QZSS: "J", SBAS: "S", NavIC: "I"};
+const name_of = ({system, number}) => (kSystems[system] ?? "?") + String(number).padStart(2, "0");
 const class_of = ({system, used}) => `satellite ${system}${used ? " used" : ""}`;
 
-const has_place = (s) => known(s.elevation_deg) && known(s.azimuth_deg);
+const has_place = (s) => s.elevation_deg >= 0 && known(s.elevation_deg) && known(s.azimuth_deg);
 
 const described = (s) => `${s.system} ${s.number}: ` + listed(
     has_place(s) ? `elevation ${s.elevation_deg}, azimuth ${s.azimuth_deg} degrees` : "place unknown",
@@ -484,8 +484,9 @@ function show_rubidium({rubidium, pulses}) {
     ["Locked", told(rubidium.locked), rubidium.locked === false],
     ["Phase", if_known(rubidium.phase_s, (s) => seconds(s))],
     ["Temperature", if_known(rubidium.temperature_c, (c) => `${c.toFixed(1)} °C`)],
-    ...Object.entries(rubidium.readings).map(([name, value]) => [words(name), told(value)]),
   ] : []);
+  const readings = Object.entries(rubidium?.readings ?? {}).map(([name, value]) => [words(name), told(value)]);
+  if (shown("rubidium-more", readings.length)) facts($("rubidium-readings"), readings);
   facts($("pulse-facts"), pulses.map((p) => [p.device, listed(
       !p.open && "NOT OPEN", `${p.input} pulse`, `${count(p.pulses)} so far`,
       p.missed > 0 && `${count(p.missed)} missed`,

@@ -28,7 +28,7 @@ MAY_INCLUDE = {
 SERVER_BENCHES = re.compile(r"^bench/(responder|ke_bench|ke_floor|serving)")
 # Only the composition root knows the reference clocks, and what tells of them.
 REFCLOCK_USERS = {"server/timeballd.cc", "server/daemon.cc", "server/daemon.h", "server/refclock_options.cc",
-                  "server/refclock_options.h", "server/snapshot.h"}
+                  "server/refclock_options.h", "server/snapshot.h", "server/clock_helper.h"}
 
 # Pure files take time, randomness and bytes as arguments.
 PURE = re.compile(

@@ -1,4 +1,5 @@
 """One process serves NTP, another NTS-KE, or one does both."""
+import contextlib
 import os
 import socket
 import time
@@ -13,9 +14,10 @@ def udp_sockets(d):
     """How many the process has."""
     mine = set()
     for fd in os.listdir(f"/proc/{d.process.pid}/fd"):
-        target = os.readlink(f"/proc/{d.process.pid}/fd/{fd}")
-        if target.startswith("socket:["):
-            mine.add(target[len("socket:["):-1])
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            target = os.readlink(f"/proc/{d.process.pid}/fd/{fd}")
+            if target.startswith("socket:["):
+                mine.add(target[len("socket:["):-1])
     count = 0
     for table in ("udp", "udp6"):
         with open(f"/proc/net/{table}", encoding="ascii") as rows:

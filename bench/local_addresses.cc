@@ -35,9 +35,12 @@ LocalAddresses LocalAddresses::read() {
   const auto add = [&](const fs::path& process) {
     struct stat space {};
     if (::stat((process / "ns/net").c_str(), &space) != 0) return;  // not ours to look at, or gone
-    if (!seen.insert(space.st_ino).second) return;
-    local.add_fib_trie(read_text(process / "net/fib_trie"));
+    if (seen.contains(space.st_ino)) return;
+    const std::string routes = read_text(process / "net/fib_trie");
+    if (routes.empty()) return;  // it has ended meanwhile: another may tell of that namespace
+    local.add_fib_trie(routes);
     local.add_if_inet6(read_text(process / "net/if_inet6"));
+    seen.insert(space.st_ino);
   };
   add("/proc/self");
   for (const pid_t process : numbered_entries("/proc"))

@@ -32,7 +32,10 @@ ClockState KernelSteering::prepare(const RackClockStatus& status, const ClockSta
                                    KernelTime now) {
   due_ = {};
   const auto frequency = control_.frequency();
-  if (!frequency) return served;
+  if (!frequency) {
+    refused_ = true;
+    return served;
+  }
   Correction correction = steering_.tick(status.state, served, now, *frequency);
   if (correction.status) {
     correction.status->tai_minus_utc_s = status.tai_minus_utc_s;

@@ -34,7 +34,7 @@ std::string in_words(const std::optional<Duration>& bound) {
 struct Rack::Impl {
   explicit Impl(const RackOptions& o) : options(o), clock(o.discipline) {
     if (o.steer_kernel) {
-      steering.emplace(KernelClockControl(KernelClockControl::kernel()), [this] { return pair(); });
+      steering.emplace(KernelClockControl(o.adjust_kernel), [this] { return pair(); });
     }
     const Observe observe = [this](const Observation& seen) { clock.observe(seen); };
     if (o.gnss) gnss.emplace(context, *o.gnss, observe);
@@ -42,18 +42,19 @@ struct Rack::Impl {
     if (o.rubidium) rubidium.emplace(context, *o.rubidium, observe);
     for (const PulseOptions& pulse : o.pulses) pulses.emplace_back(context, pulse, observe);
     for (const SampleOptions& sample : o.samples) samples.emplace_back(context, sample, observe);
-    thread = std::jthread([this] {
-      pthread_setname_np(pthread_self(), "refclock");
-      start();
-      context.run();
-    });
   }
   ~Impl() {
     context.stop();
-    thread.join();
+    if (thread.joinable()) thread.join();
   }
 
-  void start() {
+  void run() {
+    pthread_setname_np(pthread_self(), "refclock");
+    begin();
+    context.run();
+  }
+
+  void begin() {
     if (gnss) gnss->start();
     if (gpsd) gpsd->start();
     if (rubidium) rubidium->start();
@@ -99,7 +100,10 @@ struct Rack::Impl {
                      static_cast<double>(steering->stepped().count()) * 1e-9);
       }
       if (steering->refused() && !std::exchange(refusal_told, true)) {
-        spdlog::error("the kernel refuses to be steered; its clock goes on as it goes");
+        spdlog::error(
+            "the kernel's clock is no longer steered, and goes on as it goes: the kernel refuses, "
+            "or "
+            "the clock helper has ended; restart timeballd");
       }
     });
   }
@@ -180,6 +184,10 @@ struct Rack::Impl {
 
 Rack::Rack(const RackOptions& options) : impl_(std::make_unique<Impl>(options)) {}
 Rack::~Rack() = default;
+
+void Rack::start() {
+  impl_->thread = std::jthread([this] { impl_->run(); });
+}
 
 const Seqlock<ClockState>& Rack::state() const {
   return impl_->state;

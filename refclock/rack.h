@@ -22,6 +22,7 @@
 #include "refclock/drivers/pulse_driver.h"
 #include "refclock/drivers/rubidium_driver.h"
 #include "refclock/drivers/sample_driver.h"
+#include "refclock/linux/kernel_clock_control.h"
 #include "refclock/rack_clock.h"
 
 namespace timeball::refclock {
@@ -34,7 +35,8 @@ struct RackOptions {
   std::vector<SampleOptions> samples;
   DisciplineOptions discipline;
   std::string leap_file;      // leap-seconds.list, read again once an hour; empty: none
-  bool steer_kernel = false;  // CLOCK_REALTIME, too, follows UTC (KernelSteering); CAP_SYS_TIME
+  bool steer_kernel = false;  // CLOCK_REALTIME, too, follows UTC (KernelSteering)
+  KernelClockControl::Adjust adjust_kernel = KernelClockControl::kernel();  // how
 };
 
 // As of the last tick.
@@ -49,10 +51,13 @@ struct RackStatus {
 
 class Rack {
  public:
-  // Begins at once. Throws std::runtime_error with one sentence when a setting cannot be; a device
-  // that is not there yet is waited for.
+  // Throws std::runtime_error with one sentence when a setting cannot be; a device that is not
+  // there yet is waited for.
   explicit Rack(const RackOptions& options);
   ~Rack();
+
+  // Begins: threads start, devices are opened.
+  void start();
 
   const Seqlock<ClockState>& state() const;
   RackStatus status() const;

@@ -1,7 +1,6 @@
 #include "refclock/rack_clock.h"
 
 namespace timeball::refclock {
-
 void RackClock::observe(const Observation& observation) {
   std::visit([this](const auto& o) { discipline_.step(o); }, observation);
   if (const auto* gnss = std::get_if<GnssCondition>(&observation)) status_.gnss = *gnss;
@@ -36,7 +35,18 @@ RackClock::Beat RackClock::tick(const ClockPair& now) {
   for (std::size_t i = 0; i < kAlarmCount; ++i) {
     status_.raised[i] += beat.action.raised.has(static_cast<Alarm>(i)) ? 1 : 0;
   }
+  watch_holdover();
   return beat;
+}
+
+void RackClock::watch_holdover() {
+  status_.holdover.reset();
+  status_.holdover_remaining.reset();
+  if (status_.state != State::kHoldover || !status_.bound) return forecast_.reset();
+  if (!forecast_) forecast_.emplace(*status_.bound);
+  status_.holdover = status_.at - status_.state_since;
+  status_.holdover_remaining =
+      forecast_->remaining(*status_.holdover, *status_.bound, holdover_limit_);
 }
 
 }  // namespace timeball::refclock

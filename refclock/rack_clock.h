@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "refclock/discipline.h"
+#include "refclock/holdover_forecast.h"
 #include "refclock/leap_seconds.h"
 #include "refclock/observations.h"
 
@@ -29,11 +30,15 @@ struct RackClockStatus {
   std::optional<LeapNotice> leap;  // the receiver's, or the file's
   std::optional<UtcTime> leap_file_expires;
   std::optional<int> tai_minus_utc_s;  // in force, by a file that has not expired
+  std::optional<Duration> holdover;    // so long in HOLDOVER
+  // Until the bound passes the limit, by how it has grown; nothing while that has hardly begun.
+  std::optional<Duration> holdover_remaining;
 };
 
 class RackClock {
  public:
-  explicit RackClock(const DisciplineOptions& options) : discipline_(options) {}
+  explicit RackClock(const DisciplineOptions& options)
+      : holdover_limit_(options.holdover_limit), discipline_(options) {}
 
   void observe(const Observation& observation);
   void set_leap_table(std::optional<LeapTable> table) { table_ = std::move(table); }
@@ -51,6 +56,10 @@ class RackClock {
   const RackClockStatus& status() const { return status_; }
 
  private:
+  void watch_holdover();
+
+  Duration holdover_limit_;
+  std::optional<HoldoverForecast> forecast_;
   Discipline discipline_;
   std::optional<LeapTable> table_;
   RackClockStatus status_;

@@ -1,7 +1,7 @@
 // The one header of refclock/ that the daemon sees: reference clocks in, a published ClockState
-// out. Either a rack's (rack.h), or SystemClock: what the kernel says of its own synchronisation
-// (ntp_adjtime(2) with modes 0: read only, no rights needed), whose root dispersion is the kernel's
-// maxerror plus its growth.
+// out; and, where CLOCK_REALTIME is steered, how (remote_clock.h). Either a rack's (rack.h), or
+// SystemClock: what the kernel says of its own synchronisation (ntp_adjtime(2) with modes 0: read
+// only, no rights needed), whose root dispersion is the kernel's maxerror plus its growth.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 
 #include "common/base/seqlock.h"
 #include "common/time/clock_state.h"
+#include "refclock/linux/remote_clock.h"
 #include "refclock/rack.h"
 
 namespace timeball::refclock {
@@ -38,12 +39,14 @@ using ReadKernelClock = KernelClock (*)();
 // Reads the real one, with modes 0: never changes it.
 KernelClock read_kernel_clock();
 
-// Polls the kernel once a second in a thread of its own and publishes. Stops when destroyed.
+// Publishes what the kernel says when made, and once started once a second, in a thread of its own.
+// Stops when destroyed.
 class SystemClock {
  public:
   SystemClock(const SystemClockOptions& options, ReadKernelClock read = &read_kernel_clock);
   ~SystemClock();
 
+  void start();
   const Seqlock<ClockState>& state() const;
 
  private:

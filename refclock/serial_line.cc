@@ -84,6 +84,12 @@ struct SerialLine::Impl : std::enable_shared_from_this<Impl> {
     spdlog::warn("{}: {}; trying again every second", options.device, why);
   }
 
+  // Who it is only root can see, and who shows himself to us (other_holder).
+  std::string in_words(const error_code& error) const {
+    if (error != boost::system::errc::device_or_resource_busy) return error.message();
+    return "in use by another process, which fuser -v names to root";
+  }
+
   error_code set_up() {
     using Base = asio::serial_port_base;
     error_code error;
@@ -104,7 +110,7 @@ struct SerialLine::Impl : std::enable_shared_from_this<Impl> {
     port.open(options.device, error);
     if (!error) error = set_up();
     if (error) {
-      if (!lost) trouble(error.message());
+      if (!lost) trouble(in_words(error));
       error_code ignored;
       port.close(ignored);
       return false;
@@ -122,8 +128,7 @@ struct SerialLine::Impl : std::enable_shared_from_this<Impl> {
       if (open()) {
         calls.opened();
         co_await read();
-        error_code ignored;
-        port.close(ignored);
+        close();
       } else {
         ++counts.open_failures;
       }
@@ -166,10 +171,16 @@ struct SerialLine::Impl : std::enable_shared_from_this<Impl> {
     }
   }
 
-  void stop() {
-    stopped = true;
+  // The other side of a pseudo-terminal would keep the mark.
+  void close() {
+    if (!options.shared && port.is_open()) ioctl(port.native_handle(), TIOCNXCL);
     error_code ignored;
     port.close(ignored);
+  }
+
+  void stop() {
+    stopped = true;
+    close();
     pause.cancel();
     look.cancel();
   }

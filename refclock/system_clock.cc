@@ -76,10 +76,7 @@ KernelClock read_kernel_clock() {
 
 struct SystemClock::Impl {
   Impl(const SystemClockOptions& o, ReadKernelClock r)
-      : options(o),
-        read(r),
-        state(state_of(read(), options, kernel_now())),
-        thread([this](const std::stop_token& stop) { run(stop); }) {}
+      : options(o), read(r), state(state_of(read(), options, kernel_now())) {}
 
   void run(const std::stop_token& stop) {
     std::unique_lock lock(mutex);
@@ -100,6 +97,10 @@ struct SystemClock::Impl {
 SystemClock::SystemClock(const SystemClockOptions& options, ReadKernelClock read)
     : impl_(std::make_unique<Impl>(options, read)) {}
 SystemClock::~SystemClock() = default;
+
+void SystemClock::start() {
+  impl_->thread = std::jthread([this](const std::stop_token& stop) { impl_->run(stop); });
+}
 
 const Seqlock<ClockState>& SystemClock::state() const {
   return impl_->state;

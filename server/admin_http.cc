@@ -1,8 +1,5 @@
 #include "server/admin_http.h"
 
-#include <prometheus/collectable.h>
-#include <prometheus/metric_family.h>
-#include <prometheus/text_serializer.h>
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/as_tuple.hpp>
@@ -11,8 +8,10 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ip/v6_only.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/empty_body.hpp>
@@ -22,8 +21,7 @@
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
 #include <cstring>
-#include <string>
-#include <string_view>
+#include <utility>
 
 #include "common/base/log.h"
 #include "common/net/asio_endpoint.h"
@@ -41,39 +39,58 @@ using Response = http::response<http::string_body>;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::milliseconds kAcceptPause(100);
+// The kernel keeps no more than this of what a client does not read.
+constexpr int kStreamBuffer = 32'768;
+constexpr const char* kText = "text/plain; charset=utf-8";
+
+constexpr const char* kContentSecurityPolicy =
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+void harden(http::fields& header) {
+  header.set("Content-Security-Policy", kContentSecurityPolicy);
+  header.set("X-Content-Type-Options", "nosniff");
+  header.set("Referrer-Policy", "no-referrer");
+  header.set(http::field::cache_control, "no-store");
+}
+
+Response make_response(HttpReply reply, const std::string& content_type) {
+  Response response(static_cast<http::status>(reply.status), 11);
+  response.set(http::field::content_type, content_type);
+  response.body() = std::move(reply.body);
+  return response;
+}
 
 Response text_response(http::status status, std::string body) {
-  Response response(status, 11);
-  response.set(http::field::content_type, "text/plain; charset=utf-8");
-  response.body() = std::move(body);
-  return response;
+  return make_response({static_cast<unsigned>(status), std::move(body)}, kText);
 }
 
-Response metrics_response(const AdminHttp::Collectables& collectables) {
-  std::vector<prometheus::MetricFamily> families;
-  for (const auto& collectable : collectables) {
-    auto more = collectable->Collect();
-    families.insert(families.end(), std::make_move_iterator(more.begin()),
-                    std::make_move_iterator(more.end()));
-  }
-  Response response =
-      text_response(http::status::ok, prometheus::TextSerializer().Serialize(families));
-  response.set(http::field::content_type, "text/plain; version=0.0.4; charset=utf-8");
-  return response;
-}
-
-Response answer(const http::request_header<>& request, const AdminHttp::Collectables& metrics) {
-  if (request.method() != http::verb::get) {
-    Response response =
-        text_response(http::status::method_not_allowed, "only GET is served here\n");
-    response.set(http::field::allow, "GET");
-    return response;
-  }
+std::string_view path_of(const http::request_header<>& request) {
   const std::string_view target(request.target().data(), request.target().size());
-  const std::string_view path = target.substr(0, target.find('?'));
-  if (path == "/metrics") return metrics_response(metrics);
-  if (path == "/healthz") return text_response(http::status::ok, "ok\n");
-  return text_response(http::status::not_found, "not found; here are /metrics and /healthz\n");
+  return target.substr(0, target.find('?'));
+}
+
+Response method_refusal() {
+  Response response = text_response(http::status::method_not_allowed, "only GET is served here\n");
+  response.set(http::field::allow, "GET");
+  return response;
+}
+
+Response token_refusal() {
+  Response response =
+      text_response(http::status::unauthorized,
+                    "this takes the token of admin.token_file: as the password, with any name, or "
+                    "as Authorization: Bearer TOKEN\n");
+  response.set(http::field::www_authenticate, "Basic realm=\"timeball\"");
+  return response;
+}
+
+Response answer(const http::request_header<>& request, const HttpRoutes& routes) {
+  const auto route = routes.find(path_of(request));
+  if (route != routes.end()) return make_response(route->second.make(), route->second.content_type);
+  std::string known;
+  for (const auto& [path, unused] : routes) known += (known.empty() ? "" : ", ") + path;
+  return text_response(http::status::not_found, "not found; here are " + known + '\n');
 }
 
 Response refusal(beast::error_code error) {
@@ -89,17 +106,55 @@ bool is_malformed(beast::error_code error) {
          error != http::error::end_of_stream && error != http::error::partial_message;
 }
 
+// One of a limited number, given back at the end.
+class Place {
+ public:
+  explicit Place(unsigned& taken) : taken_(&taken) { ++taken; }
+  Place(Place&& other) noexcept : taken_(std::exchange(other.taken_, nullptr)) {}
+  Place& operator=(Place&& other) noexcept {
+    std::swap(taken_, other.taken_);
+    return *this;
+  }
+  ~Place() {
+    if (taken_ != nullptr) --*taken_;
+  }
+
+ private:
+  unsigned* taken_;
+};
+
 }  // namespace
 
 struct AdminHttp::Impl {
-  Impl(asio::io_context& context, Collectables collectables, const Limits& chosen)
-      : acceptor(context), pause(context), metrics(std::move(collectables)), limits(chosen) {}
+  Impl(asio::io_context& context, HttpRoutes chosen_routes, Options chosen)
+      : acceptor(context),
+        pause(context),
+        event_came(context, asio::steady_timer::time_point::max()),
+        routes(std::move(chosen_routes)),
+        limits(chosen.limits),
+        token(std::move(chosen.token)),
+        tls(chosen.tls) {}
+
+  // Whether whoever asks may have the answer.
+  bool admits(const http::request_header<>& request) const {
+    if (!token) return true;
+    const auto route = routes.find(path_of(request));
+    if (route != routes.end() && route->second.open) return true;
+    const auto shown = request[http::field::authorization];
+    return token->admits({shown.data(), shown.size()});
+  }
 
   tcp::acceptor acceptor;
   asio::steady_timer pause;
-  Collectables metrics;
-  Limits limits;
+  asio::steady_timer event_came;  // never expires: cancelled
+  HttpRoutes routes;
+  const Limits limits;
+  const std::optional<AdminToken> token;
+  const Published<TlsContext>* const tls;
   unsigned connections = 0;
+  unsigned streams = 0;
+  std::shared_ptr<const std::string> event;  // the newest
+  std::uint64_t events = 0;                  // so far
   LogLimiter accept_log;
 
   void log_accept_error(const beast::error_code& error) {
@@ -111,29 +166,90 @@ struct AdminHttp::Impl {
 
 namespace {
 
-template <class Impl>
-asio::awaitable<void> serve(std::shared_ptr<Impl> server, tcp::socket socket) {
-  beast::tcp_stream stream(std::move(socket));
-  stream.expires_after(server->limits.deadline);  // over everything below
-  beast::flat_buffer buffer(server->limits.header_octets);
-  http::request_parser<http::empty_body> parser;
-  parser.header_limit(server->limits.header_octets);
-
-  const auto [error, unused] = co_await http::async_read_header(stream, buffer, parser, kAwait);
-  if (error && !is_malformed(error)) co_return;
-  Response response = error ? refusal(error) : answer(parser.get(), server->metrics);
-  response.keep_alive(false);
-  response.prepare_payload();
-  const auto [failed, sent] = co_await http::async_write(stream, response, kAwait);
+template <class Impl, class Stream>
+asio::awaitable<void> send_events(std::shared_ptr<Impl> server, Stream& stream) {
+  std::uint64_t seen = server->events;  // whoever has read the head gets all that comes then
+  beast::tcp_stream& tcp_stream = beast::get_lowest_layer(stream);
+  beast::error_code ignored;
+  tcp_stream.socket().set_option(asio::socket_base::send_buffer_size(kStreamBuffer), ignored);
+  // Nor anything once it is dropped.
+  tcp_stream.socket().set_option(asio::socket_base::linger(true, 0), ignored);
+  http::response<http::empty_body> head(http::status::ok, 11);
+  head.set(http::field::content_type, "text/event-stream");
+  head.keep_alive(false);  // the body ends with the connection
+  harden(head);
+  http::response_serializer<http::empty_body> serializer(head);
+  const auto [failed, unused] = co_await http::async_write_header(stream, serializer, kAwait);
   if (failed) co_return;
+  while (server->acceptor.is_open()) {
+    if (seen == server->events) {
+      tcp_stream.expires_never();
+      co_await server->event_came.async_wait(kAwait);
+      continue;
+    }
+    seen = server->events;
+    const std::shared_ptr<const std::string> event = server->event;
+    tcp_stream.expires_after(server->limits.deadline);
+    const auto [gone, sent] = co_await asio::async_write(stream, asio::buffer(*event), kAwait);
+    if (gone) co_return;
+  }
+}
 
-  // Closing with octets unread would reset the connection and lose the response.
+using TlsStream = asio::ssl::stream<beast::tcp_stream>;
+
+// Closing with octets unread would reset the connection and lose the response.
+asio::awaitable<void> close(beast::tcp_stream& stream) {
   beast::error_code ignored;
   stream.socket().shutdown(tcp::socket::shutdown_send, ignored);
   for (char waste[1024];;) {
     const auto [end, count] = co_await stream.async_read_some(asio::buffer(waste), kAwait);
     if (end) co_return;
   }
+}
+asio::awaitable<void> close(TlsStream& stream) {
+  (void)co_await stream.async_shutdown(kAwait);  // reads until the client's end
+}
+
+template <class Impl, class Stream>
+asio::awaitable<void> serve(std::shared_ptr<Impl> server, Stream& stream, Place place) {
+  beast::flat_buffer buffer(server->limits.header_octets);
+  http::request_parser<http::empty_body> parser;
+  parser.header_limit(server->limits.header_octets);
+
+  const auto [error, unused] = co_await http::async_read_header(stream, buffer, parser, kAwait);
+  if (error && !is_malformed(error)) co_return;
+  Response response;
+  if (error) {
+    response = refusal(error);
+  } else if (parser.get().method() != http::verb::get) {
+    response = method_refusal();
+  } else if (!server->admits(parser.get())) {
+    response = token_refusal();
+  } else if (path_of(parser.get()) != AdminHttp::kEventsPath) {
+    response = answer(parser.get(), server->routes);
+  } else if (server->streams < server->limits.streams) {
+    place = Place(server->streams);
+    co_return co_await send_events(server, stream);
+  } else {
+    response = text_response(http::status::service_unavailable, "too many streams of events\n");
+  }
+  harden(response);
+  response.keep_alive(false);
+  response.prepare_payload();
+  const auto [failed, sent] = co_await http::async_write(stream, response, kAwait);
+  if (!failed) co_await close(stream);
+}
+
+template <class Impl>
+asio::awaitable<void> serve_socket(std::shared_ptr<Impl> server, tcp::socket socket, Place place) {
+  beast::tcp_stream plain(std::move(socket));
+  plain.expires_after(server->limits.deadline);  // over everything, but for a stream of events
+  if (server->tls == nullptr) co_return co_await serve(server, plain, std::move(place));
+  auto session = server->tls->current()->new_session();
+  if (!session) co_return;  // no memory
+  TlsStream stream(std::move(plain), session.release());
+  const auto [error] = co_await stream.async_handshake(TlsStream::server, kAwait);
+  if (!error) co_await serve(server, stream, std::move(place));
 }
 
 template <class Impl>
@@ -148,17 +264,17 @@ asio::awaitable<void> accept_all(std::shared_ptr<Impl> server) {
       continue;
     }
     if (server->connections >= server->limits.connections) continue;
-    ++server->connections;
-    asio::co_spawn(server->acceptor.get_executor(), serve(server, std::move(socket)),
-                   [server](const std::exception_ptr&) { --server->connections; });
+    asio::co_spawn(server->acceptor.get_executor(),
+                   serve_socket(server, std::move(socket), Place(server->connections)),
+                   [server](const std::exception_ptr&) {});
   }
 }
 
 }  // namespace
 
 Result<AdminHttp> AdminHttp::open(asio::io_context& context, const net::Endpoint& local,
-                                  Collectables metrics, const Limits& limits) {
-  auto impl = std::make_shared<Impl>(context, std::move(metrics), limits);
+                                  HttpRoutes routes, Options options) {
+  auto impl = std::make_shared<Impl>(context, std::move(routes), std::move(options));
   const tcp::endpoint endpoint = to_asio(local);
   beast::error_code error;
   tcp::acceptor& acceptor = impl->acceptor;
@@ -183,6 +299,18 @@ AdminHttp::~AdminHttp() {
   beast::error_code ignored;
   impl_->acceptor.close(ignored);
   impl_->pause.cancel();
+  impl_->event_came.cancel();
+}
+
+unsigned AdminHttp::streams() const {
+  return impl_->streams;
+}
+
+void AdminHttp::publish(std::string_view event, std::string_view data) {
+  impl_->event = std::make_shared<const std::string>("event: " + std::string(event) +
+                                                     "\ndata: " + std::string(data) + "\n\n");
+  ++impl_->events;
+  impl_->event_came.cancel();
 }
 
 net::Endpoint AdminHttp::local() const {

@@ -34,8 +34,8 @@ std::string keys_text(const json::object& answer) {
   std::string text = "provider       " + text_of(answer.at("provider"));
   const std::string file = text_of(answer.at("file"));
   text += file.empty() ? " (in memory only)\n" : " " + file + '\n';
-  if (const auto* cluster = answer.if_contains("cluster"))
-    text += cluster_text(cluster->as_object());
+  const json::value* cluster = answer.if_contains("cluster");
+  if (cluster != nullptr && cluster->is_object()) text += cluster_text(cluster->get_object());
   text += "rotated        " + duration_of(answer.at("age_s")) + " ago\n";
   text += "next rotation  in " + duration_of(answer.at("next_rotation_s")) + '\n';
   for (const json::value& generation : answer.at("generations").as_array()) {

@@ -46,14 +46,14 @@ CertificateStore::Versions CertificateStore::versions(const CertificateFiles& fi
 }
 
 Result<std::shared_ptr<const TlsContext>> CertificateStore::make_context(
-    const std::vector<Pair>& pairs) {
+    const std::vector<Pair>& pairs, TlsUse use) {
   TlsContext::Certificates certificates;
   for (const Pair& pair : pairs) certificates.push_back(pair.certificate);
-  return TlsContext::make(certificates);
+  return TlsContext::make(certificates, use);
 }
 
-Result<CertificateStore::Loaded> CertificateStore::load(
-    const std::vector<CertificateFiles>& files) {
+Result<CertificateStore::Loaded> CertificateStore::load(const std::vector<CertificateFiles>& files,
+                                                        TlsUse use) {
   Loaded loaded;
   for (const CertificateFiles& each : files) {
     const Versions seen = versions(each);  // first: what changes meanwhile is read again
@@ -61,21 +61,21 @@ Result<CertificateStore::Loaded> CertificateStore::load(
     if (!certificate) return fail(certificate.error().message);
     loaded.pairs.push_back({each, seen, std::move(*certificate)});
   }
-  auto context = make_context(loaded.pairs);
+  auto context = make_context(loaded.pairs, use);
   if (!context) return fail(context.error().message);
   loaded.context = std::move(*context);
   return loaded;
 }
 
 Result<std::unique_ptr<CertificateStore>> CertificateStore::open(
-    const std::vector<CertificateFiles>& files) {
-  auto loaded = load(files);
+    const std::vector<CertificateFiles>& files, TlsUse use) {
+  auto loaded = load(files, use);
   if (!loaded) return fail(loaded.error().message);
-  return std::unique_ptr<CertificateStore>(new CertificateStore(std::move(*loaded)));
+  return std::unique_ptr<CertificateStore>(new CertificateStore(std::move(*loaded), use));
 }
 
-CertificateStore::CertificateStore(Loaded loaded)
-    : pairs_(std::move(loaded.pairs)), contexts_(std::move(loaded.context)) {}
+CertificateStore::CertificateStore(Loaded loaded, TlsUse use)
+    : use_(use), pairs_(std::move(loaded.pairs)), contexts_(std::move(loaded.context)) {}
 
 bool CertificateStore::uses(const TlsCertificate& certificate) const {
   return std::ranges::any_of(
@@ -84,7 +84,7 @@ bool CertificateStore::uses(const TlsCertificate& certificate) const {
 
 Result<CertificateStore::Loaded> CertificateStore::read(const std::vector<CertificateFiles>& files,
                                                         Now utc) const {
-  auto loaded = load(files);
+  auto loaded = load(files, use_);
   if (!loaded) return loaded;
   for (const Pair& pair : loaded->pairs) {
     const std::string fault = date_fault(*pair.certificate, pair.files.certificate, utc);
@@ -105,7 +105,7 @@ void CertificateStore::tick(MonotonicTime at, Now utc) {
   const std::uint64_t before = reloads_;
   for (Pair& pair : pairs_) reloads_ += renew(pair, at, utc) ? 1 : 0;
   if (reloads_ == before) return;
-  auto context = make_context(pairs_);
+  auto context = make_context(pairs_, use_);
   if (!context) return spdlog::error("{}; the certificates in use stay", context.error().message);
   contexts_.publish(std::move(*context));
 }

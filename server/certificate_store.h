@@ -56,7 +56,8 @@ class CertificateStore {
  public:
   // files: at least one pair. Reads no clock: what has expired is used, and said at the first
   // tick() that knows the time.
-  static Result<std::unique_ptr<CertificateStore>> open(const std::vector<CertificateFiles>& files);
+  static Result<std::unique_ptr<CertificateStore>> open(const std::vector<CertificateFiles>& files,
+                                                        TlsUse use = TlsUse::kNtsKe);
 
   const Published<TlsContext>& contexts() const { return contexts_; }
 
@@ -76,14 +77,16 @@ class CertificateStore {
   CertificatesStatus status() const;
 
  private:
-  explicit CertificateStore(Loaded loaded);
-  static Result<Loaded> load(const std::vector<CertificateFiles>& files);
+  CertificateStore(Loaded loaded, TlsUse use);
+  static Result<Loaded> load(const std::vector<CertificateFiles>& files, TlsUse use);
   static Versions versions(const CertificateFiles& files);
-  static Result<std::shared_ptr<const TlsContext>> make_context(const std::vector<Pair>& pairs);
+  static Result<std::shared_ptr<const TlsContext>> make_context(const std::vector<Pair>& pairs,
+                                                                TlsUse use);
   bool uses(const TlsCertificate& certificate) const;
   bool renew(Pair& pair, MonotonicTime at, Now utc);
   void refuse(Pair& pair, const std::string& why);
 
+  const TlsUse use_;
   std::vector<Pair> pairs_;
   Published<TlsContext> contexts_;
   std::optional<MonotonicTime> looked_at_;

@@ -79,7 +79,7 @@ struct KeysConfig {
 struct EtcdConfig {
   std::vector<std::string> endpoints;  // HOST:PORT
   std::string cluster;                 // its name
-  std::string key_file;                // cluster keys; or kCredential and a name
+  std::string key_file;                // cluster keys; or "credential:NAME" (server/file.h)
   std::string ca;                      // PEM; empty: no TLS
   std::string certificate;             // PEM chain, of the client; empty: none
   std::string private_key;             // PEM
@@ -88,8 +88,6 @@ struct EtcdConfig {
 
   bool operator==(const EtcdConfig&) const = default;
 };
-// What key_file and password_file may begin with: the rest is the name of a systemd credential.
-inline constexpr std::string_view kCredential = "credential:";
 
 struct AccessConfig {
   std::vector<net::IpPrefix> allow;  // empty: everybody
@@ -173,10 +171,26 @@ struct ClockConfig {
 };
 
 struct AdminConfig {
-  std::vector<net::Endpoint> listen;  // none or one; loopback unless told otherwise
-  std::string socket;                 // for the operator's commands; empty: none
+  std::vector<net::Endpoint> listen;       // none or one; loopback unless told otherwise
+  std::string socket;                      // for the operator's commands; empty: none
+  std::chrono::nanoseconds ready_bound{};  // /readyz: the error bound is at most this
+  std::string token_file;                  // empty: whoever reaches it may read
+  std::string certificate;                 // PEM chain; empty: no TLS
+  std::string private_key;                 // PEM
+  unsigned clients = 0;                    // the busiest are shown; 0: none
 
   bool operator==(const AdminConfig&) const = default;
+};
+
+enum class SandboxMode : std::uint8_t { kOn, kLog, kOff };
+
+// What the process is to the rest of the machine.
+struct ProcessConfig {
+  std::string user;   // when started as root: who it becomes; "root": nobody else
+  std::string group;  // empty: the user's own
+  SandboxMode sandbox = SandboxMode::kOn;
+
+  bool operator==(const ProcessConfig&) const = default;
 };
 
 struct LogConfig {
@@ -197,6 +211,7 @@ struct Config {
   std::vector<RefclockConfig> refclocks;
   ClockConfig clock;
   AdminConfig admin;
+  ProcessConfig process;
   LogConfig log;
 
   bool operator==(const Config&) const = default;

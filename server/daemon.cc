@@ -1,20 +1,22 @@
 #include "server/daemon.h"
 
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
 #include <sys/timex.h>
 
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/json/serialize.hpp>
 #include <csignal>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/cpus.h"
 #include "common/base/published.h"
+#include "common/base/secret_memory.h"
 #include "common/crypto/entropy.h"
 #include "common/ntp/packet.h"
 #include "common/nts/ke_negotiation.h"
@@ -26,13 +28,16 @@
 #include "server/certificate_store.h"
 #include "server/clocks.h"
 #include "server/etcd_key_provider.h"
+#include "server/host_name.h"
 #include "server/ke_service.h"
 #include "server/master_key_store.h"
-#include "server/metrics.h"
+#include "server/monitor.h"
 #include "server/notify.h"
 #include "server/refclock_options.h"
+#include "server/sandbox.h"
 #include "server/settings.h"
 #include "server/shard.h"
+#include "server/status.h"
 
 namespace timeball::server {
 namespace {
@@ -91,13 +96,16 @@ RateLimits rate_limits(const RateLimitConfig& config) {
 
 // One of the two.
 struct ReferenceClock {
-  explicit ReferenceClock(const Config& config) {
+  ReferenceClock(const Config& config, Daemon::AdjustClock adjust) {
     if (has_rack(config)) {
-      rack = std::make_unique<refclock::Rack>(rack_options(config));
+      refclock::RackOptions options = rack_options(config);
+      options.adjust_kernel = std::move(adjust);
+      rack = std::make_unique<refclock::Rack>(options);
     } else {
       kernel = std::make_unique<refclock::SystemClock>(system_clock_options(config));
     }
   }
+  void start() { rack ? rack->start() : kernel->start(); }
   const Seqlock<ClockState>& state() const { return rack ? rack->state() : kernel->state(); }
 
   std::unique_ptr<refclock::SystemClock> kernel;
@@ -114,36 +122,32 @@ KeSample ke_sample(const KeService& service) {
   return sample;
 }
 
-// Identifiers and ages; never a key.
-Result<boost::json::object> keys_shown(const KeyProvider& provider, const Config& config) {
-  const MasterKeyStatus status = provider.status();
-  const MonotonicTime now = read_monotonic_time();
-  const auto in_seconds = [](Duration d) {
-    return std::chrono::duration_cast<std::chrono::seconds>(d).count();
-  };
-  boost::json::array generations;
-  const auto ring = provider.keys().current();
-  const auto& all = ring->generations();
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    generations.push_back({{"id", fmt::format("{:08x}", all[i].id)},
-                           {"role", i == 0   ? "next"
-                                    : i == 1 ? "current"
-                                             : "old"}});
+// Of several stores, which may have files in common.
+CertificatesStatus status_of(std::initializer_list<const CertificateStore*> stores) {
+  CertificatesStatus all;
+  for (const CertificateStore* store : stores) {
+    if (store == nullptr) continue;
+    const CertificatesStatus one = store->status();
+    all.reloads += one.reloads;
+    all.failures += one.failures;
+    for (const CertificateStatus& each : one.each) {
+      const auto known = std::ranges::find(all.each, each.file, &CertificateStatus::file);
+      if (known == all.each.end()) {
+        all.each.push_back(each);
+      } else {
+        known->refused = known->refused || each.refused;
+      }
+    }
   }
-  boost::json::object shown{{"provider", status.cluster ? "etcd" : "file"},
-                            {"file", config.keys.file},
-                            {"age_s", in_seconds(now - status.current_since)},
-                            {"next_rotation_s", in_seconds(status.next_rotation - now)},
-                            {"generations", std::move(generations)}};
-  if (all.empty()) return fail("there are no keys yet: etcd has not answered");
-  if (status.cluster) {
-    shown["cluster"] = {{"name", config.etcd.cluster},
-                        {"sequence", status.cluster->sequence},
-                        {"in_contact", status.cluster->in_contact},
-                        {"refused", status.cluster->refused},
-                        {"rotates", status.cluster->rotates}};
+  return all;
+}
+
+KeysSample keys_sample(const KeyProvider& provider) {
+  KeysSample sample{provider.status(), read_monotonic_time(), {}};
+  for (const auto& generation : provider.keys().current()->generations()) {
+    sample.ids.push_back(generation.id);
   }
-  return shown;
+  return sample;
 }
 
 std::unique_ptr<KeyProvider> make_key_provider(const Config& config) {
@@ -156,15 +160,6 @@ std::unique_ptr<KeyProvider> make_key_provider(const Config& config) {
                                        read_kernel_time(), follows));
 }
 
-// As many as the system lets us have: what starts us leaves the usual 1,024 for the sake of
-// programs that call select().
-void raise_descriptor_limit() {
-  rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 // systemd's ProtectClock= forbids it.
 bool may_ask_kernel_clock() {
   timex t{};  // modes 0: read only
@@ -174,14 +169,17 @@ bool may_ask_kernel_clock() {
 }  // namespace
 
 struct Daemon::Impl {
-  Impl(const Config& c, std::string path)
+  Impl(const Config& c, std::string path, AdjustClock adjust)
       : config(c),
+        at_start(c),
         config_path(std::move(path)),
         key_provider(make_key_provider(config)),
-        clock(config),
+        clock(config, std::move(adjust)),
         access(std::make_shared<const AccessPolicy>(config.access.allow, config.access.deny)) {
     make_shards();
     if (config.nts_ke.enabled) make_ke_service();
+    make_admin_certificate();
+    monitor.emplace(metric_sources(), config, started);
     make_admin();
     make_admin_socket();
   }
@@ -195,7 +193,8 @@ struct Daemon::Impl {
         {config.ntp.symmetric_active, config.ntp.require_nts, rate_limits(config.rate_limit)},
         config.crypto.implementation,
         {},
-        std::nullopt};
+        std::nullopt,
+        config.admin.clients};
     for (const net::Endpoint& local : config.ntp.listen) {
       or_throw(net::require_udp_port_free(local));
     }
@@ -223,12 +222,26 @@ struct Daemon::Impl {
     ke_service =
         std::make_unique<KeService>(config.nts_ke, ke_policy(config), certificates->contexts(),
                                     key_provider->keys(), config.crypto.implementation);
+    ke_service->listen();
+  }
+
+  // The admin listener's own; it follows its files as those of NTS-KE do.
+  void make_admin_certificate() {
+    const AdminConfig& c = config.admin;
+    if (c.listen.empty() || c.certificate.empty()) return;
+    admin_certificate =
+        or_throw(CertificateStore::open({{c.certificate, c.private_key}}, TlsUse::kHttp));
   }
 
   void make_admin() {
     if (config.admin.listen.empty()) return;
-    admin = std::make_unique<AdminHttp>(or_throw(
-        AdminHttp::open(control, config.admin.listen.front(), {make_metrics(metric_sources())})));
+    AdminHttp::Options options;
+    if (!config.admin.token_file.empty()) {
+      options.token.emplace(or_throw(AdminToken::read(config.admin.token_file)));
+    }
+    if (admin_certificate) options.tls = &admin_certificate->contexts();
+    admin = std::make_unique<AdminHttp>(or_throw(AdminHttp::open(
+        control, config.admin.listen.front(), monitor->routes(), std::move(options))));
   }
 
   // A daemon that is run by hand has no /run/timeball, and serves all the same.
@@ -249,7 +262,11 @@ struct Daemon::Impl {
       };
     };
     AdminCommands commands;
-    commands["keys show"] = {false, [this] { return keys_shown(*key_provider, config); }};
+    commands["keys show"] = {false, [this]() -> Result<boost::json::object> {
+                               const KeysSample keys = keys_sample(*key_provider);
+                               if (!keys.ids.empty()) return keys_json(keys, config);
+                               return fail("there are no keys yet: etcd has not answered");
+                             }};
     commands["keys verify"] = {false, doing([this] { return key_provider->verify(); },
                                             "the keys in use are stored, whole and safe")};
     commands["keys rotate"] = {
@@ -260,9 +277,21 @@ struct Daemon::Impl {
         true,
         doing([this] { return key_provider->rekey(read_monotonic_time(), read_kernel_time()); },
               "replaced: every cookie there is has become worthless")};
+    commands["status"] = {false, [this] { return monitor->status(); }};
+    commands["alarms"] = {false, [this] { return monitor->alarms(); }};
+    commands["clients"] = {false, [this]() -> Result<boost::json::object> {
+                             if (config.admin.clients != 0) return monitor->clients();
+                             return fail("no clients are kept; write [admin] clients = 20, say");
+                           }};
     commands["reload"] = {true, doing([this] { return reload(); }, "reloaded")};
     commands["readmit"] = {true, doing([this] { return readmit(); }, "GNSS is taken back")};
     return commands;
+  }
+
+  std::vector<BusyClient> busiest_clients() const {
+    std::vector<std::vector<BusyClient>> each;
+    for (const auto& shard : shards) each.push_back(shard->busiest_clients(read_monotonic_time()));
+    return busiest(each, config.admin.clients);
   }
 
   // Everything a scrape asks for; called by the control thread.
@@ -273,20 +302,34 @@ struct Daemon::Impl {
       for (const auto& shard : shards) counters.push_back(&shard->counters());
       return counters;
     };
-    sources.keys = [this] { return KeysSample{key_provider->status(), read_monotonic_time()}; };
-    sources.clock = [this] { return ClockSample{clock.state().load(), read_kernel_time()}; };
+    sources.process = [this] {
+      return ProcessSample{host_name(), read_monotonic_time() - started, unlocked_secrets(),
+                           process.read()};
+    };
+    sources.keys = [this] { return keys_sample(*key_provider); };
+    sources.clock = [this] {
+      const KernelTime now = read_kernel_time();
+      return ClockSample{clock.state().load().at(now), now};
+    };
     if (clock.rack) sources.rack = [this] { return clock.rack->status(); };
-    if (!ke_service) return sources;
-    sources.certificates = [this] { return certificates->status(); };
-    sources.nts_ke = [this] { return ke_sample(*ke_service); };
+    if (certificates || admin_certificate) {
+      sources.certificates = [this] {
+        return status_of({certificates.get(), admin_certificate.get()});
+      };
+    }
+    if (ke_service) sources.nts_ke = [this] { return ke_sample(*ke_service); };
+    if (config.admin.clients != 0) sources.clients = [this] { return busiest_clients(); };
     return sources;
   }
 
   void run() {
-    raise_descriptor_limit();
+    const std::string sandbox = enter_sandbox(config, config_path);
+    key_provider->start();
+    clock.start();
     for (const auto& shard : shards) start(*shard);
     if (ke_service) ke_service->start();
     announce();
+    spdlog::info("sandbox {}", sandbox);
     notifier.ready(status_line());
     wait_for_signal();
     tick();
@@ -300,9 +343,8 @@ struct Daemon::Impl {
     shard.start();
     const unsigned priority = config.ntp.realtime_priority;
     if (priority == 0 || be_realtime(shard.thread(), priority)) return;
-    spdlog::warn(
-        "ntp.realtime_priority = {}: not permitted; grant CAP_SYS_NICE or LimitRTPRIO, or write 0",
-        priority);
+    spdlog::warn("ntp.realtime_priority = {}: not permitted; grant LimitRTPRIO={}, or write 0",
+                 priority, priority);
   }
 
   void wait_for_signal() {
@@ -335,9 +377,13 @@ struct Daemon::Impl {
     for (const ConfigError& warning : loaded.warnings) spdlog::warn("{}", warning.to_string());
     for (const ConfigError& error : loaded.errors) spdlog::error("{}", error.to_string());
     if (loaded.errors.empty() && apply(loaded.config)) return {};
+    std::string why = "the log says why";
+    if (!loaded.errors.empty()) why += ": " + loaded.errors[0].to_string();
+    if (reaches_beyond(at_start, loaded.config, config_path)) {
+      why += "; the sandbox does not show directories that nothing named at the start: restart";
+    }
     spdlog::error("reload: nothing is changed; mend {} and reload again", config_path);
-    return fail("nothing is changed; the log says why" +
-                (loaded.errors.empty() ? std::string() : ": " + loaded.errors[0].to_string()));
+    return fail("nothing is changed; " + why);
   }
 
   // Whether the new configuration is in force, as far as it can be without a restart.
@@ -361,6 +407,7 @@ struct Daemon::Impl {
     config.nts_ke.certificates = fresh.nts_ke.certificates;
     config.nts_ke.private_keys = fresh.nts_ke.private_keys;
     config.access = fresh.access;
+    config.admin.ready_bound = fresh.admin.ready_bound;
     config.log.level = fresh.log.level;
     spdlog::info("reloaded {}", config_path);
     return true;
@@ -394,7 +441,10 @@ struct Daemon::Impl {
     }
     if (ke_service) spdlog::info("NTS-KE on {}", list(config.nts_ke.listen));
     spdlog::info("AEAD by {}", crypto::choose(config.crypto.implementation).name);
-    if (admin) spdlog::info("metrics on http://{}/metrics", admin->local().to_string());
+    if (admin) {
+      spdlog::info("panel and metrics on {}://{}/", admin_certificate ? "https" : "http",
+                   admin->local().to_string());
+    }
     if (clock.rack) return spdlog::info("time: from {} reference clocks", config.refclocks.size());
     const ClockState now = clock.state().load();
     if (shards.empty()) return;
@@ -425,29 +475,39 @@ struct Daemon::Impl {
       if (error) return;
       key_provider->tick(read_monotonic_time(), read_kernel_time());
       if (certificates) certificates->tick(read_monotonic_time(), utc());
+      if (admin_certificate) admin_certificate->tick(read_monotonic_time(), utc());
+      monitor->tick(read_monotonic_time());
+      if (admin && admin->streams() > 0) {
+        admin->publish("status", boost::json::serialize(monitor->status()));
+      }
       notifier.tick(status_line(), shard_turns());
       tick();
     });
   }
 
   Config config;
+  const Config at_start;
   std::string config_path;
+  ProcessFiles process;
   std::unique_ptr<KeyProvider> key_provider;
   ReferenceClock clock;
   Published<AccessPolicy> access;
   std::unique_ptr<CertificateStore> certificates;
+  std::unique_ptr<CertificateStore> admin_certificate;
   std::vector<std::unique_ptr<Shard>> shards;
   std::unique_ptr<KeService> ke_service;
   asio::io_context control{1};
   asio::signal_set signals{control, SIGTERM, SIGINT, SIGHUP};
   asio::steady_timer timer{control};
+  const MonotonicTime started = read_monotonic_time();
+  std::optional<Monitor> monitor;
   std::unique_ptr<AdminHttp> admin;
   std::optional<AdminSocket> admin_socket;
   Notifier notifier;
 };
 
-Daemon::Daemon(const Config& config, std::string config_path)
-    : impl_(std::make_unique<Impl>(config, std::move(config_path))) {}
+Daemon::Daemon(const Config& config, std::string config_path, AdjustClock adjust)
+    : impl_(std::make_unique<Impl>(config, std::move(config_path), std::move(adjust))) {}
 Daemon::~Daemon() = default;
 
 void Daemon::run() {

@@ -2,9 +2,7 @@
 
 #include <pthread.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
-#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -13,7 +11,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/json.hpp>
-#include <cstdlib>
 #include <future>
 #include <mutex>
 #include <optional>
@@ -26,6 +23,7 @@
 #include "server/cluster_member.h"
 #include "server/etcd_client.h"
 #include "server/file.h"
+#include "server/host_name.h"
 
 namespace timeball::server {
 namespace {
@@ -43,39 +41,12 @@ constexpr std::int64_t kLeaseSeconds = 10;
 constexpr auto kRenew = 3s;  // of the lease
 constexpr std::size_t kMaxPassword = 1024;
 
-// A file of secrets, or a systemd credential.
-Result<SecretText> read_secret(const char* setting, const std::string& name, std::size_t most) {
-  std::string path = name;
-  Protection protection = Protection::kPrivate;
-  if (name.starts_with(kCredential)) {
-    const char* directory = std::getenv("CREDENTIALS_DIRECTORY");
-    if (directory == nullptr) {
-      return fail(
-          fmt::format("{}: systemd has given this process no credentials; write "
-                      "LoadCredential= or name a file",
-                      setting));
-    }
-    path = std::string(directory) + '/' + name.substr(kCredential.size());
-    protection = Protection::kAnybodys;
-  }
-  auto text = read_key_file(path, most, protection);
-  if (!text) return fail(fmt::format("{} {}: {}", setting, path, text.error().message));
-  if (!*text) return fail(fmt::format("{} {} is not there", setting, path));
-  return std::move(**text);
-}
-
 Result<ClusterKeys> read_cluster_keys(const std::string& name) {
   const auto text = read_secret("etcd.key_file", name, kMaxClusterKeyFileLength);
   if (!text) return tl::unexpected(text.error());
   auto keys = parse_cluster_keys(*text);
   if (!keys) return fail(fmt::format("etcd.key_file {}: {}", name, keys.error().message));
   return keys;
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  if (::gethostname(name.data(), name.size() - 1) != 0) return "unknown";
-  return name.data();
 }
 
 // ---- Requests.
@@ -267,9 +238,19 @@ struct EtcdKeyProvider::Impl {
     }
   }
 
-  // Whether the document at hand may be replaced.
+  // Whether the document at hand may be replaced. One that is sealed under another cluster key:
+  // that may have been put into the file meanwhile.
   bool take(const std::string& document) {
-    const auto taken = member.take(document, read_monotonic_time(), read_kernel_time());
+    const auto offer = [&] {
+      return member.take(document, read_monotonic_time(), read_kernel_time());
+    };
+    auto taken = offer();
+    if (taken == ClusterMember::Taken::kUnreadable) {
+      if (auto fresh = read_cluster_keys(config.key_file)) {
+        member.use(std::move(*fresh));
+        taken = offer();
+      }
+    }
     if (taken == ClusterMember::Taken::kUnreadable) {
       if (std::exchange(refused, member.refusal()) == member.refusal()) return false;
       spdlog::error("cluster {}: what lies in etcd is refused: {}. The keys that are here stay",
@@ -288,15 +269,6 @@ struct EtcdKeyProvider::Impl {
     }
     older = taken == ClusterMember::Taken::kOlder;
     return true;
-  }
-
-  // A document sealed under another cluster key: that may have been put into the file meanwhile.
-  bool take_with_fresh_keys(const std::string& document) {
-    if (take(document)) return true;
-    auto fresh = read_cluster_keys(config.key_file);
-    if (!fresh) return false;
-    member.use(std::move(*fresh));
-    return take(document);
   }
 
   // ---- Who rotates.
@@ -391,7 +363,7 @@ struct EtcdKeyProvider::Impl {
     const Result<Found> found = co_await read();
     if (!found) co_return not_heard(found.error().message);
     older = false;
-    const bool usable = !found->document || take_with_fresh_keys(*found->document);
+    const bool usable = !found->document || take(*found->document);
     heard();  // only now: until it knows the newest keys a member is cut off
     if (!usable) {
       fail_commands("what lies in etcd is refused: " + refused);
@@ -451,8 +423,10 @@ struct EtcdKeyProvider::Impl {
     for (auto loop : {&Impl::keep_reading, &Impl::keep_watching, &Impl::keep_looking}) {
       asio::co_spawn(context, (this->*loop)(), asio::detached);
     }
-    thread = std::thread([this] { context.run(); });
-    ::pthread_setname_np(thread.native_handle(), "etcd");
+    thread = std::thread([this] {
+      ::pthread_setname_np(::pthread_self(), "etcd");
+      context.run();
+    });
   }
 
   // ---- Commands.
@@ -531,7 +505,6 @@ Result<std::unique_ptr<EtcdKeyProvider>> EtcdKeyProvider::open(const KeysConfig&
   if (!client) return tl::unexpected(client.error());
   impl->client = std::move(*client);
   if (auto done = impl->restore(); !done) return tl::unexpected(done.error());
-  impl->start();
   return std::unique_ptr<EtcdKeyProvider>(new EtcdKeyProvider(std::move(impl)));
 }
 
@@ -539,7 +512,11 @@ EtcdKeyProvider::EtcdKeyProvider(std::unique_ptr<Impl> impl) : impl_(std::move(i
 
 EtcdKeyProvider::~EtcdKeyProvider() {
   impl_->context.stop();
-  impl_->thread.join();
+  if (impl_->thread.joinable()) impl_->thread.join();
+}
+
+void EtcdKeyProvider::start() {
+  impl_->start();
 }
 
 const Published<nts::KeyRing>& EtcdKeyProvider::keys() const {

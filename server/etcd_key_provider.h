@@ -35,6 +35,7 @@ class EtcdKeyProvider : public KeyProvider {
   // Ends the thread.
   ~EtcdKeyProvider() override;
 
+  void start() override;
   const Published<nts::KeyRing>& keys() const override;
   MasterKeyStatus status() const override;
   void tick(MonotonicTime, KernelTime) override {}  // its thread does what is due

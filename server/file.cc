@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 
@@ -129,6 +130,26 @@ Result<std::optional<SecretText>> read_key_file(const std::string& path, std::si
   }
   content.resize(size);  // what is cut off was never written to
   return content;
+}
+
+Result<SecretText> read_secret(const char* setting, const std::string& name, std::size_t most) {
+  std::string path = name;
+  Protection protection = Protection::kPrivate;
+  if (name.starts_with(kCredential)) {
+    const char* directory = std::getenv("CREDENTIALS_DIRECTORY");
+    if (directory == nullptr) {
+      return fail(
+          fmt::format("{}: systemd has given this process no credentials; write "
+                      "LoadCredential= or name a file",
+                      setting));
+    }
+    path = std::string(directory) + '/' + name.substr(kCredential.size());
+    protection = Protection::kAnybodys;
+  }
+  auto text = read_key_file(path, most, protection);
+  if (!text) return fail(fmt::format("{} {}: {}", setting, path, text.error().message));
+  if (!*text) return fail(fmt::format("{} {} is not there", setting, path));
+  return std::move(**text);
 }
 
 }  // namespace timeball::server

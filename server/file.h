@@ -55,4 +55,10 @@ enum class Protection : std::uint8_t { kPrivate, kAnybodys };
 Result<std::optional<SecretText>> read_key_file(const std::string& path, std::size_t most,
                                                 Protection protection = Protection::kPrivate);
 
+// What the name of a file of secrets may begin with: the rest is that of a systemd credential.
+inline constexpr std::string_view kCredential = "credential:";
+
+// A file of secrets that must be there, or a systemd credential. The error names setting and path.
+Result<SecretText> read_secret(const char* setting, const std::string& name, std::size_t most);
+
 }  // namespace timeball::server

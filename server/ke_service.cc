@@ -109,7 +109,7 @@ KeService::~KeService() {
   stop();
 }
 
-void KeService::start() {
+void KeService::listen() {
   for (const net::Endpoint& endpoint : impl_->shared.config.listen) require_tcp_port_free(endpoint);
   for (net::Endpoint endpoint : impl_->shared.config.listen) {
     // The first thread learns the port where the kernel chooses it.
@@ -117,9 +117,14 @@ void KeService::start() {
     impl_->endpoints.push_back(endpoint);
   }
   impl_->keep_within_descriptors();
+}
+
+void KeService::start() {
   for (const auto& worker : impl_->workers) {
-    impl_->threads.emplace_back([&worker] { worker->run(); });
-    ::pthread_setname_np(impl_->threads.back().native_handle(), "nts-ke");
+    impl_->threads.emplace_back([&worker] {
+      ::pthread_setname_np(::pthread_self(), "nts-ke");
+      worker->run();
+    });
   }
 }
 

@@ -91,9 +91,11 @@ class KeService {
   // Stops.
   ~KeService();
 
-  // Binds every listener and begins to serve. Throws std::runtime_error with one sentence when an
-  // address cannot be had: also when another process listens there with SO_REUSEPORT, which the
-  // kernel alone would let pass.
+  // Binds every listener. Throws std::runtime_error with one sentence when an address cannot be
+  // had: also when another process listens there with SO_REUSEPORT, which the kernel alone would
+  // let pass.
+  void listen();
+  // After that: starts the threads.
   void start();
   // Stops accepting, ends every session, joins the threads. Prompt. Counters stay readable.
   void stop();

@@ -23,7 +23,7 @@ struct ClusterStatus {
   bool in_contact = false;  // etcd answered, with a quorum, within the last seconds
   bool rotates = false;     // it is this member that replaces the cluster's keys
   bool refused = false;     // what lies in etcd cannot be used
-  MonotonicTime contact;    // when etcd last answered; 0: never
+  MonotonicTime contact{};  // when etcd last answered; 0: never
   std::uint64_t sequence = 0;
   std::uint64_t failures = 0;  // requests that etcd did not answer
 };
@@ -40,6 +40,9 @@ struct MasterKeyStatus {
 class KeyProvider {
  public:
   virtual ~KeyProvider() = default;
+
+  // Once, before the first tick(): whoever has threads starts them here.
+  virtual void start() {}
 
   // Never holds a null ring; an empty one until a cluster's keys are known.
   virtual const Published<nts::KeyRing>& keys() const = 0;

@@ -1,9 +1,11 @@
 #include "server/metrics.h"
 
 #include <prometheus/collectable.h>
+#include <prometheus/text_serializer.h>
 
 #include <utility>
 
+#include "server/alarms.h"
 #include "server/metrics_table.h"
 
 namespace timeball::server {
@@ -94,6 +96,21 @@ constexpr auto kCertificates = &one<&Snapshot::certificates, value>;
 template <auto value>
 constexpr auto kClock = &one<&Snapshot::clock, value>;
 
+template <auto ProcessUsage::*member>
+void usage(const Snapshot& snapshot, Series& series) {
+  if (!snapshot.process) return;
+  if (const auto& known = snapshot.process->usage.*member) add(series, static_cast<double>(*known));
+}
+
+void alarms(const Snapshot& snapshot, Series& series) {
+  for (const AlarmKind& kind : alarm_kinds()) {
+    const std::optional<bool> raised = kind.raised(snapshot);
+    if (!raised) continue;
+    add(series, *raised,
+        {{"alarm", std::string(kind.name)}, {"severity", std::string(name_of(kind.severity))}});
+  }
+}
+
 void build_info(const Snapshot&, Series& series) {
   add(series, 1, {{"version", TIMEBALL_VERSION}});
 }
@@ -101,8 +118,13 @@ void build_info(const Snapshot&, Series& series) {
 constexpr Metric kMetrics[] = {
     {"timeball_build_info", kGauge, "version", "Always 1; the label tells the version",
      &build_info},
+    {"timeball_alarm", kGauge, "alarm, severity",
+     "1 while the alarm is raised; of all that there can be with this configuration", &alarms},
     {"timeball_requests_total", kCounter, "verdict", "NTP requests by what became of them",
      &requests},
+    {"timeball_receive_batches_total", kCounter, "shard",
+     "Batches in which datagrams were taken from the kernel; datagrams by batches is their fill",
+     &each_shard<&ShardCounters::batches>},
     {"timeball_datagrams_received_total", kCounter, "shard", "Datagrams taken from the kernel",
      &each_shard<&ShardCounters::datagrams_received>},
     {"timeball_datagrams_sent_total", kCounter, "shard", "Replies the kernel accepted",
@@ -200,6 +222,21 @@ constexpr Metric kMetrics[] = {
      kClock<[](const ClockSample& s) {
        return seconds(s.state.root_dispersion(s.now) + s.state.root_delay / 2);
      }>},
+
+    {"process_cpu_seconds_total", kCounter, "",
+     "CPU time of all threads, the kernel's share included", &usage<&ProcessUsage::cpu_s>},
+    {"process_start_time_seconds", kGauge, "",
+     "When the process was started, in seconds since 1970, by the kernel's clock as it is now",
+     &usage<&ProcessUsage::start_s>},
+    {"process_resident_memory_bytes", kGauge, "", "Memory in use",
+     &usage<&ProcessUsage::resident_bytes>},
+    {"process_virtual_memory_bytes", kGauge, "", "Address space in use",
+     &usage<&ProcessUsage::virtual_bytes>},
+    {"process_threads", kGauge, "", "Threads", &usage<&ProcessUsage::threads>},
+    {"process_open_fds", kGauge, "", "Open file descriptors",
+     &usage<&ProcessUsage::open_descriptors>},
+    {"process_max_fds", kGauge, "", "File descriptors that it may have",
+     &usage<&ProcessUsage::most_descriptors>},
 };
 
 const std::vector<Metric>& all_metrics() {
@@ -217,7 +254,7 @@ class Collector final : public prometheus::Collectable {
   explicit Collector(MetricSources sources) : sources_(std::move(sources)) {}
 
   std::vector<prometheus::MetricFamily> Collect() const override {
-    const Snapshot snapshot = take();
+    const Snapshot snapshot = take_snapshot(sources_);
     std::vector<prometheus::MetricFamily> families;
     for (const Metric& metric : all_metrics()) {
       prometheus::MetricFamily family{
@@ -229,17 +266,6 @@ class Collector final : public prometheus::Collectable {
   }
 
  private:
-  Snapshot take() const {
-    Snapshot snapshot;
-    if (sources_.shards) snapshot.shards = sources_.shards();
-    if (sources_.nts_ke) snapshot.nts_ke = sources_.nts_ke();
-    if (sources_.keys) snapshot.keys = sources_.keys();
-    if (sources_.certificates) snapshot.certificates = sources_.certificates();
-    if (sources_.clock) snapshot.clock = sources_.clock();
-    if (sources_.rack) snapshot.rack = sources_.rack();
-    return snapshot;
-  }
-
   MetricSources sources_;
 };
 
@@ -252,6 +278,10 @@ std::string_view type_name(MetricType type) {
 
 std::shared_ptr<prometheus::Collectable> make_metrics(MetricSources sources) {
   return std::make_shared<Collector>(std::move(sources));
+}
+
+std::string metrics_text(const prometheus::Collectable& metrics) {
+  return prometheus::TextSerializer().Serialize(metrics.Collect());
 }
 
 std::string metrics_manual() {

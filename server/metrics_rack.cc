@@ -1,6 +1,8 @@
 // The metrics of a rack's reference clocks: the discipline's, and those of each device that is
 // configured.
+#include <algorithm>
 #include <array>
+#include <numeric>
 #include <span>
 #include <string>
 #include <tuple>
@@ -115,6 +117,77 @@ void of_gpsd(const Snapshot& snapshot, Series& series) {
   }
 }
 
+// ---- The sky.
+
+const refclock::Sky* sky_of(const Snapshot& snapshot) {
+  if (!snapshot.rack) return nullptr;
+  if (snapshot.rack->gnss) return &snapshot.rack->gnss->sky;
+  return snapshot.rack->gpsd ? &snapshot.rack->gpsd->sky : nullptr;
+}
+
+template <auto value>
+void sky(const Snapshot& snapshot, Series& series) {
+  const refclock::Sky* const sky = sky_of(snapshot);
+  if (sky == nullptr) return;
+  if (const auto known = value(*sky)) add(series, static_cast<double>(*known));
+}
+
+// Those that count, by system; of a system without satellites nothing is said.
+template <auto counts>
+void constellations(const Snapshot& snapshot, Series& series) {
+  const refclock::Sky* const sky = sky_of(snapshot);
+  if (sky == nullptr) return;
+  std::array<std::optional<unsigned>, refclock::kConstellations> numbers;
+  for (const refclock::Satellite& satellite : sky->satellites) {
+    auto& number = numbers[static_cast<std::size_t>(satellite.system)];
+    number = number.value_or(0) + (counts(satellite) ? 1 : 0);
+  }
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    if (!numbers[i]) continue;
+    const auto system = static_cast<refclock::Constellation>(i);
+    add(series, *numbers[i], {{"constellation", std::string(name_of(system))}});
+  }
+}
+
+// Of the satellites received.
+template <auto fold>
+std::optional<double> strength(const refclock::Sky& sky) {
+  std::vector<double> strengths;
+  for (const refclock::Satellite& satellite : sky.satellites) {
+    if (satellite.cn0_dbhz) strengths.push_back(*satellite.cn0_dbhz);
+  }
+  if (strengths.empty()) return std::nullopt;
+  return fold(strengths);
+}
+
+template <auto value>
+std::optional<double> survey(const refclock::Sky& sky) {
+  if (!sky.survey) return std::nullopt;
+  return static_cast<double>(value(*sky.survey));
+}
+
+template <auto refclock::RadioBand::*member>
+void bands(const Snapshot& snapshot, Series& series) {
+  const refclock::Sky* const sky = sky_of(snapshot);
+  if (sky == nullptr) return;
+  for (std::size_t i = 0; i < sky->bands.size(); ++i) {
+    add(series, static_cast<double>(sky->bands[i].*member), {{"band", std::to_string(i)}});
+  }
+}
+
+void model(const Snapshot& snapshot, Series& series) {
+  if (!snapshot.rack || !snapshot.rack->gnss || snapshot.rack->gnss->model.empty()) return;
+  add(series, 1, {{"model", snapshot.rack->gnss->model}});
+}
+
+void leap_source(const Snapshot& snapshot, Series& series) {
+  using Source = refclock::LeapNotice::Source;
+  if (!snapshot.rack || !snapshot.rack->clock.leap) return;
+  const Source source = snapshot.rack->clock.leap->source;
+  add(series, source == Source::kFile, {{"source", "file"}});
+  add(series, source == Source::kReceiver, {{"source", "receiver"}});
+}
+
 // ---- Serial lines.
 
 template <std::uint64_t refclock::SerialCounts::*member>
@@ -127,19 +200,30 @@ void each_line(const Snapshot& snapshot, Series& series) {
 
 // ---- Pulses.
 
+std::string input_of(const refclock::PulseStatus& pulse) {
+  return pulse.input == refclock::PulseInput::kGnss ? "gnss" : "rubidium";
+}
+
 template <auto value>
 void each_pulse(const Snapshot& snapshot, Series& series) {
   if (!snapshot.rack) return;
   for (const refclock::PulseStatus& pulse : snapshot.rack->pulses) {
-    const char* input = pulse.input == refclock::PulseInput::kGnss ? "gnss" : "rubidium";
     const std::optional<double> known = value(pulse);
-    if (known) add(series, *known, {{"pulse", input}});
+    if (known) add(series, *known, {{"pulse", input_of(pulse)}});
   }
 }
 
 template <std::uint64_t refclock::PulseCounts::*member>
 std::optional<double> count_of(const refclock::PulseStatus& pulse) {
   return static_cast<double>(pulse.counts.*member);
+}
+
+void pulse_ages(const Snapshot& snapshot, Series& series) {
+  if (!snapshot.rack) return;
+  for (const refclock::PulseStatus& pulse : snapshot.rack->pulses) {
+    if (!pulse.last) continue;
+    add(series, seconds(snapshot.rack->clock.at - *pulse.last), {{"pulse", input_of(pulse)}});
+  }
 }
 
 // ---- The rubidium.
@@ -149,6 +233,10 @@ void oscillator(const Snapshot& snapshot, Series& series) {
   if (!snapshot.rack || !snapshot.rack->clock.oscillator) return;
   const auto known = value(*snapshot.rack->clock.oscillator);
   if (known) add(series, static_cast<double>(*known));
+}
+
+void answering(const Snapshot& snapshot, Series& series) {
+  if (snapshot.rack && snapshot.rack->rubidium) add(series, snapshot.rack->rubidium->answers);
 }
 
 void readings(const Snapshot& snapshot, Series& series) {
@@ -181,8 +269,12 @@ using refclock::GpsdStatus;
 using refclock::OscillatorCondition;
 using refclock::PulseCounts;
 using refclock::PulseStatus;
+using refclock::RadioBand;
 using refclock::SampleStatus;
+using refclock::Satellite;
 using refclock::SerialCounts;
+using refclock::Sky;
+using refclock::SurveyIn;
 using refclock::rubidium::LineCounts;
 
 constexpr Metric kDiscipline[] = {
@@ -197,10 +289,14 @@ constexpr Metric kDiscipline[] = {
     {"timeball_refclock_bound_seconds", kGauge, "",
      "How wrong the time served may be until the next second; missing: time is not known",
      &maybe<[](const RackStatus& s) { return in_seconds(s.clock.bound); }>},
-    {"timeball_refclock_alarm", kGauge, "alarm", "1 while the alarm is raised",
-     &each_alarm<[](const refclock::RackClockStatus& s, refclock::Alarm a) {
-       return s.alarms.has(a);
-     }>},
+    {"timeball_refclock_holdover_seconds", kGauge, "",
+     "Time in HOLDOVER; missing in the other states",
+     &maybe<[](const RackStatus& s) { return in_seconds(s.clock.holdover); }>},
+    {"timeball_refclock_holdover_remaining_seconds", kGauge, "",
+     "Until the bound passes holdover_limit, by how it has grown in this holdover; missing while "
+     "it "
+     "has hardly grown",
+     &maybe<[](const RackStatus& s) { return in_seconds(s.clock.holdover_remaining); }>},
     {"timeball_refclock_alarms_total", kCounter, "alarm", "How often the alarm was raised",
      &each_alarm<[](const refclock::RackClockStatus& s, refclock::Alarm a) {
        return s.raised[static_cast<std::size_t>(a)];
@@ -214,6 +310,7 @@ constexpr Metric kDiscipline[] = {
      &maybe<[](const RackStatus& s) {
        return s.clock.leap ? number_of(s.clock.leap->change) : std::nullopt;
      }>},
+    {"timeball_leap_source", kGauge, "source", "1 for where TAI - UTC is taken from", &leap_source},
     {"timeball_leap_file_expires_timestamp_seconds", kGauge, "",
      "When leap-seconds.list expires, in seconds since 1970",
      &maybe<[](const RackStatus& s) -> std::optional<double> {
@@ -249,6 +346,40 @@ constexpr Metric kReceiver[] = {
        if (!s.clock.quantisation) return std::nullopt;
        return s.clock.quantisation->error_ps * 1e-12;
      }>},
+    {"timeball_gnss_info", kGauge, "model", "Always 1; the label tells the receiver's model",
+     &model},
+    {"timeball_gnss_constellation_satellites_in_view", kGauge, "constellation",
+     "Satellites that the receiver knows of, received or not",
+     &constellations<[](const Satellite&) { return true; }>},
+    {"timeball_gnss_constellation_satellites_used", kGauge, "constellation",
+     "Satellites in the fix", &constellations<[](const Satellite& s) { return s.used; }>},
+    {"timeball_gnss_cn0_mean_dbhz", kGauge, "", "C/N0 of the satellites received, their mean",
+     &sky<&strength<[](const std::vector<double>& s) {
+       return std::accumulate(s.begin(), s.end(), 0.0) / static_cast<double>(s.size());
+     }>>},
+    {"timeball_gnss_cn0_max_dbhz", kGauge, "", "C/N0 of the strongest satellite",
+     &sky<&strength<[](const std::vector<double>& s) { return std::ranges::max(s); }>>},
+    {"timeball_gnss_cn0_min_dbhz", kGauge, "", "C/N0 of the weakest satellite",
+     &sky<&strength<[](const std::vector<double>& s) { return std::ranges::min(s); }>>},
+    {"timeball_gnss_pdop", kGauge, "", "Dilution of precision of the position; lower is better",
+     &sky<[](const Sky& s) { return s.pdop; }>},
+    {"timeball_gnss_tdop", kGauge, "", "Dilution of precision of the time",
+     &sky<[](const Sky& s) { return s.tdop; }>},
+    {"timeball_gnss_survey_active", kGauge, "", "1 while the receiver surveys its position",
+     &sky<&survey<[](const SurveyIn& s) { return s.active; }>>},
+    {"timeball_gnss_survey_valid", kGauge, "", "1 once the survey has found it",
+     &sky<&survey<[](const SurveyIn& s) { return s.valid; }>>},
+    {"timeball_gnss_survey_seconds", kGauge, "", "How long it has surveyed",
+     &sky<&survey<[](const SurveyIn& s) { return seconds(s.duration); }>>},
+    {"timeball_gnss_survey_accuracy_meters", kGauge, "", "How good the surveyed position is",
+     &sky<&survey<[](const SurveyIn& s) { return s.accuracy_m; }>>},
+    {"timeball_gnss_agc_ratio", kGauge, "band",
+     "Gain of the receiver's front end, 0 to 1: it falls when something strong comes in",
+     &bands<&RadioBand::agc>},
+    {"timeball_gnss_noise", kGauge, "band", "Noise level in the receiver's own units",
+     &bands<&RadioBand::noise>},
+    {"timeball_gnss_antenna_power", kGauge, "", "1 while the receiver feeds the antenna",
+     &sky<[](const Sky& s) { return s.antenna_power; }>},
     {"timeball_gnss_labels_total", kCounter, "trusted",
      "Names of seconds, by whether every rule of validity held", &labels},
     {"timeball_gnss_frames_total", kCounter, "protocol", "Messages of the receiver", &frames},
@@ -269,6 +400,9 @@ constexpr Metric kReceiver[] = {
      &of_gpsd<[](const GpsdStatus& s) { return s.counts.lost; }>},
     {"timeball_gpsd_pulses_total", kCounter, "", "Stamps of the receiver's pulse taken from gpsd",
      &of_gpsd<[](const GpsdStatus& s) { return s.pulses; }>},
+    {"timeball_gpsd_pulses_refused_total", kCounter, "",
+     "Stamps left alone because the kernel's clock was stepped around them",
+     &of_gpsd<[](const GpsdStatus& s) { return s.pulses_refused; }>},
 };
 
 constexpr Metric kDevices[] = {
@@ -300,13 +434,27 @@ constexpr Metric kDevices[] = {
     {"timeball_pulse_clock_steps_total", kCounter, "pulse",
      "Pulses left alone because the kernel's clock was stepped around them",
      &each_pulse<&count_of<&PulseCounts::clock_steps>>},
+    {"timeball_pulse_open", kGauge, "pulse", "1 while the device is open",
+     &each_pulse<[](const PulseStatus& p) { return std::optional<double>(p.open); }>},
+    {"timeball_pulse_opened_total", kCounter, "pulse", "How often the device was opened",
+     &each_pulse<[](const PulseStatus& p) { return std::optional<double>(p.opened); }>},
+    {"timeball_pulse_open_failures_total", kCounter, "pulse", "How often it could not be",
+     &each_pulse<[](const PulseStatus& p) { return std::optional<double>(p.open_failures); }>},
     {"timeball_pulse_lost_total", kCounter, "pulse", "How often the device went while open",
      &each_pulse<[](const PulseStatus& p) { return std::optional<double>(p.lost); }>},
     {"timeball_pulse_width_seconds", kGauge, "pulse", "From a pulse's beginning to its end",
      &each_pulse<[](const PulseStatus& p) { return in_seconds(p.width); }>},
+    {"timeball_pulse_age_seconds", kGauge, "pulse", "Since the newest pulse", &pulse_ages},
+    {"timeball_pulse_jitter_seconds", kGauge, "pulse",
+     "How far its stamps scatter, root mean square over the last minute or so",
+     &each_pulse<[](const PulseStatus& p) { return in_seconds(p.jitter); }>},
 
     {"timeball_rubidium_locked", kGauge, "", "1 while the oscillator is locked to its line",
      &oscillator<[](const OscillatorCondition& c) { return std::optional(c.locked); }>},
+    {"timeball_rubidium_disciplined", kGauge, "",
+     "1 while its own loop follows the receiver's pulse",
+     &oscillator<[](const OscillatorCondition& c) { return std::optional(c.disciplined); }>},
+    {"timeball_rubidium_answering", kGauge, "", "1 while it answers", &answering},
     {"timeball_rubidium_phase_seconds", kGauge, "",
      "The oscillator's own reading of the receiver's pulse after its own",
      &oscillator<[](const OscillatorCondition& c) { return in_seconds(c.phase); }>},

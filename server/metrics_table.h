@@ -18,16 +18,6 @@ using prometheus::ClientMetric;
 using prometheus::MetricType;
 using Series = std::vector<ClientMetric>;
 
-// One scrape.
-struct Snapshot {
-  std::vector<const ShardCounters*> shards;
-  std::optional<KeSample> nts_ke;
-  std::optional<KeysSample> keys;
-  std::optional<CertificatesStatus> certificates;
-  std::optional<ClockSample> clock;
-  std::optional<refclock::RackStatus> rack;
-};
-
 struct Metric {
   std::string_view name;
   MetricType type;

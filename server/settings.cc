@@ -284,6 +284,24 @@ std::string print_config(const Config& config) {
   return out;
 }
 
+std::vector<SettingInForce> settings_in_force(const Config& config) {
+  static const Config kDefaults = default_config();
+  std::vector<SettingInForce> all;
+  for (const std::string& section : settings_sections()) {
+    const std::size_t count = section == kRepeatedSection ? config.refclocks.size() : 1;
+    for (std::size_t i = 0; i < count; ++i) {
+      for (const Setting& setting : settings_table()) {
+        if (setting.section != section || !setting.applies(config, i)) continue;
+        std::string value = setting.write(config, i);
+        const bool is_default = value == setting.write(kDefaults, 0);
+        all.push_back({section, i, setting.key, std::move(value), is_default,
+                       setting.reload == Reload::kReload, setting.help});
+      }
+    }
+  }
+  return all;
+}
+
 std::vector<SettingChange> changes(const Config& from, const Config& to) {
   std::vector<SettingChange> found;
   for (const Setting& setting : settings_table()) {

@@ -39,6 +39,18 @@ LoadedConfig load_config(const std::string& path);
 // The configuration as commented TOML: every key with its help, unit, range and whether it is
 // reloadable; loading the text gives the same configuration.
 std::string print_config(const Config& config);
+// One setting as it is, its value as TOML. No setting holds a secret: those that need one name a
+// file.
+struct SettingInForce {
+  std::string section;
+  std::size_t index = 0;  // of the section that may repeat
+  std::string key;
+  std::string value;
+  bool is_default = false;
+  bool reloadable = false;  // takes effect without a restart
+  std::string_view help;
+};
+std::vector<SettingInForce> settings_in_force(const Config& config);
 // One setting whose value differs between two configurations, both values as TOML.
 struct SettingChange {
   std::string path;

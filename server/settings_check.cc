@@ -221,7 +221,14 @@ void check_etcd(Draft& draft) {
 }
 
 void check_keys(Draft& draft) {
-  if (!draft.loaded.config.keys.file.empty()) return;
+  const KeysConfig& keys = draft.loaded.config.keys;
+  if (!keys.file.empty()) return;
+  if (keys.provider == KeysProvider::kEtcd) {
+    draft.warning("keys.file",
+                  "empty: a start while etcd does not answer serves no NTS; name a file for a "
+                  "sealed local copy");
+    return;
+  }
   draft.warning("keys.file",
                 "empty: all clients must run NTS-KE again after each restart; name a file to keep "
                 "the keys");
@@ -364,10 +371,17 @@ void check_admin(Draft& draft) {
   const Config& config = draft.loaded.config;
   if (config.admin.listen.empty()) return;
   const Endpoint& admin = config.admin.listen.front();
-  if (!is_loopback(admin.address)) {
-    draft.warning("admin.listen", admin.to_string() +
-                                      " is not a loopback address: whoever reaches it reads the "
-                                      "metrics; filter the port, or write \"127.0.0.1:9123\"");
+  const AdminConfig& a = config.admin;
+  if (!is_loopback(admin.address) && a.token_file.empty() && a.certificate.empty()) {
+    draft.warning("admin.listen",
+                  admin.to_string() +
+                      " is not a loopback address: whoever reaches it reads the metrics, the "
+                      "status and the configuration; set token_file and certificate, filter the "
+                      "port, or write \"127.0.0.1:9123\"");
+  }
+  if (a.certificate.empty() != a.private_key.empty()) {
+    draft.error(a.certificate.empty() ? "admin.certificate" : "admin.private_key",
+                "is missing: HTTPS takes a certificate and its private key");
   }
   if (!config.nts_ke.enabled) return;
   for (const Endpoint& ke : config.nts_ke.listen) {

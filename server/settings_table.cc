@@ -263,6 +263,7 @@ struct Word {
 
 constexpr Word kUserName{"up to 64 printable characters", 0,
                          [](unsigned char c) { return c > 0x20 && c < 0x7f; }};
+constexpr Word kAccountName{"1 to 64 printable characters", 1, kUserName.allowed};
 // Part of a path of etcd's.
 constexpr Word kClusterName{"1 to 64 of a-z, 0-9, - and .", 1, [](unsigned char c) {
                               return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
@@ -451,7 +452,7 @@ void add_ntp(std::vector<Setting>& rows) {
       row(kAt, &NtpConfig::realtime_priority, Integer<unsigned>{0, 99},
           {"ntp.realtime_priority", "0", "", kRestart,
            "SCHED_FIFO priority of the serving threads, so that nothing else on their "
-           "CPUs delays NTP (takes CAP_SYS_NICE or LimitRTPRIO); 0: normal scheduling"}));
+           "CPUs delays NTP (takes root at the start, or LimitRTPRIO); 0: normal scheduling"}));
   rows.push_back(row(kAt, &NtpConfig::symmetric_active, Boolean{},
                      {"ntp.symmetric_active", "false", "", kRestart,
                       "also answer mode 1 (symmetric active), statelessly"}));
@@ -775,13 +776,53 @@ void add_clock(std::vector<Setting>& rows) {
                       "leap seconds (leap-seconds.list); empty: what the receiver says only"}));
 }
 
+void add_process(std::vector<Setting>& rows) {
+  constexpr auto kAt = &Config::process;
+  rows.push_back(row(
+      kAt, &ProcessConfig::user, kAccountName,
+      {"process.user", R"("timeball")", "", kRestart,
+       "whom the daemon becomes when root starts it, with no rights beyond that user's; the "
+       "user must be able to read the configuration and the files that it names; root: it stays "
+       "root, without root's capabilities"}));
+  rows.push_back(row(kAt, &ProcessConfig::group, kUserName,
+                     {"process.group", R"("")", "", kRestart, "its group; empty: the user's own"}));
+  rows.push_back(
+      row(kAt, &ProcessConfig::sandbox,
+          Choice<SandboxMode>{
+              {{"on", SandboxMode::kOn}, {"log", SandboxMode::kLog}, {"off", SandboxMode::kOff}}},
+          {"process.sandbox", R"("on")", "", kRestart,
+           "what the daemon may ask of the kernel once it serves (seccomp, Landlock). on: else it "
+           "ends; "
+           "log: system calls it should not make are allowed, and are in the kernel's audit log"}));
+}
+
 void add_rest(std::vector<Setting>& rows) {
   rows.push_back(row(&Config::admin, &AdminConfig::socket, Path{},
                      {"admin.socket", R"("/run/timeball/control")", "", kRestart,
                       "Unix socket for timeball keys, reload and readmit; empty: off"}));
   rows.push_back(row(&Config::admin, &AdminConfig::listen, OptionalEndpoint{kEndpoint},
                      {"admin.listen", R"("127.0.0.1:9123")", "", kRestart,
-                      "TCP address of /metrics and /healthz (HTTP); empty: off"}));
+                      "TCP address of the panel, /metrics, /healthz, /readyz and /api/v1 (HTTP); "
+                      "empty: off"}));
+  rows.push_back(row(&Config::admin, &AdminConfig::ready_bound, Period{1us, 16s},
+                     {"admin.ready_bound", R"("100ms")", "", kReload,
+                      "/readyz says ready while the error bound is at most this"}));
+  rows.push_back(
+      row(&Config::admin, &AdminConfig::token_file, Path{},
+          {"admin.token_file", R"("")", "", kRestart,
+           "a file (mode 0600) with the token that opens all but /healthz and /readyz, or "
+           "\"credential:NAME\"; empty: open"}));
+  rows.push_back(row(&Config::admin, &AdminConfig::certificate, Path{},
+                     {"admin.certificate", R"("")", "", kRestart,
+                      "PEM file, the certificate chain of the admin listener, leaf first (HTTPS); "
+                      "its renewals are taken up; empty: no TLS"}));
+  rows.push_back(row(&Config::admin, &AdminConfig::private_key, Path{},
+                     {"admin.private_key", R"("")", "", kRestart,
+                      "PEM file, the key of certificate, unencrypted"}));
+  rows.push_back(row(&Config::admin, &AdminConfig::clients, Integer<unsigned>{0, 1000},
+                     {"admin.clients", "0", "", kRestart,
+                      "so many of the busiest clients are told (/api/v1/clients); 0: none, and no "
+                      "address is kept"}));
   rows.push_back(row(&Config::log, &LogConfig::level,
                      Choice<std::string>{{{"trace", "trace"},
                                           {"debug", "debug"},
@@ -812,6 +853,7 @@ const std::vector<Setting>& settings_table() {
     add_receiver(rows);
     add_pulse(rows);
     add_clock(rows);
+    add_process(rows);
     add_rest(rows);
     return rows;
   }();

@@ -59,6 +59,9 @@ struct alignas(64) Shard::Impl {
         cpu(options.cpu),
         random(crypto::seeded_generator()),
         responder(options.responder, crypto::Engine(options.crypto), random) {
+    if (options.clients != 0) {
+      clients.emplace(options.clients, std::uint64_t{random.u32()} << 32 | random.u32());
+    }
     for (const net::Endpoint& local : options.listen) {
       const auto socket = net::open_udp_socket(local);
       if (!socket) throw std::runtime_error(socket.error().message);
@@ -106,6 +109,7 @@ struct alignas(64) Shard::Impl {
   }
 
   void answer(Listener& listener, std::span<net::Datagram> batch) {
+    counters.batches.add();
     refresh();
     const ClockState now = clock.load();
     std::span<const Verdict> verdicts;
@@ -113,6 +117,7 @@ struct alignas(64) Shard::Impl {
       const MonotonicTime at = read_monotonic_time();
       (void)crypto::reseed_if_due(random, at.ns);  // without entropy it goes on, and tries again
       verdicts = responder.prepare(batch, World{now, *keys, *access}, at);
+      if (clients) note_clients(batch, verdicts, at);
     } catch (const std::runtime_error&) {  // the generator: no randomness, no replies
       counters.verdicts[static_cast<std::size_t>(Verdict::kDroppedInternal)].add(batch.size());
       return;
@@ -124,6 +129,13 @@ struct alignas(64) Shard::Impl {
       count(part, verdicts.subspan(first, part.size()));  // before anybody can have the reply
       listener.batch->send(part);
       learn(listener);
+    }
+  }
+
+  void note_clients(std::span<const net::Datagram> batch, std::span<const Verdict> verdicts,
+                    MonotonicTime at) {
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      clients->count(batch[i].peer.address, verdicts[i] == Verdict::kAnsweredNts, at);
     }
   }
 
@@ -211,6 +223,7 @@ struct alignas(64) Shard::Impl {
   crypto::RandomGenerator random;
   Responder responder;
   ShardCounters counters;
+  std::optional<BusiestClients> clients;
   std::vector<std::unique_ptr<Listener>> listeners;
   std::thread thread;
 };
@@ -238,6 +251,10 @@ void Shard::stop() {
 
 pthread_t Shard::thread() const {
   return impl_->thread.native_handle();
+}
+
+std::vector<BusyClient> Shard::busiest_clients(MonotonicTime now) const {
+  return impl_->clients ? impl_->clients->last_minute(now) : std::vector<BusyClient>();
 }
 
 const ShardCounters& Shard::counters() const {

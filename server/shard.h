@@ -25,6 +25,7 @@
 #include "common/nts/key_ring.h"
 #include "common/time/clock_state.h"
 #include "server/access_policy.h"
+#include "server/busiest_clients.h"
 #include "server/responder.h"
 #include "server/verdict.h"
 
@@ -46,6 +47,7 @@ struct ShardOptions {
   // on. Empty: by their addresses and ports.
   std::vector<unsigned> steer_by_cpu;
   std::optional<unsigned> cpu;  // where its thread runs; nothing: where the kernel likes
+  unsigned clients = 0;         // so many of the busiest are kept; 0: none
 };
 
 // From T3 to the wire, as the kernel's transmit timestamps of a sample tell. Counters as below.
@@ -67,6 +69,7 @@ struct T3ToWire {
 // Single-writer totals since the start; the shard writes, anybody reads.
 struct ShardCounters {
   std::array<Counter, kVerdicts> verdicts;
+  Counter batches;  // received
   Counter datagrams_received;
   Counter datagrams_sent;
   Counter datagrams_truncated;
@@ -91,6 +94,8 @@ class Shard {
   // Returns when the thread has finished its last batch.
   void stop();
   const ShardCounters& counters() const;
+  // Of the last whole minute; any thread.
+  std::vector<BusyClient> busiest_clients(MonotonicTime now) const;
   pthread_t thread() const;  // while started
 
  private:

@@ -5,6 +5,10 @@
 //   timeball keys ...       shows, rotates, replaces or verifies a daemon's master keys
 //   timeball reload         puts what is reloadable of the configuration in force
 //   timeball readmit        the operator's word that GNSS is right
+//   timeball status         whether the time is right, and how the rest is; sources, alarms,
+//   clients
+
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
@@ -14,13 +18,16 @@
 #include <exception>
 #include <filesystem>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "common/time/duration_text.h"
 #include "server/admin_socket.h"
 #include "server/admin_tool.h"
 #include "server/lab_certificate.h"
 #include "server/query.h"
 #include "server/query_report.h"
+#include "server/status_text.h"
 #include "server/timeball_page.h"
 
 namespace timeball::server {
@@ -100,9 +107,11 @@ void add_cert(CLI::App& app, LabCommand& command) {
   lab->add_flag("--force", command.force, "Replace a private key or a CA that is not ours");
 }
 
+constexpr const char* kControlSocket = "/run/timeball/control";
+
 // What is asked of a running daemon.
 struct DaemonCommand {
-  std::string socket = "/run/timeball/control";
+  std::string socket = kControlSocket;
   std::string command;  // as server/admin_socket.h has it
   bool json = false;
 };
@@ -145,6 +154,87 @@ int run(const DaemonCommand& command) {
   const std::string text =
       command.json ? boost::json::serialize(*answer) + "\n" : answer_text(command.command, *answer);
   std::fputs(text.c_str(), stdout);
+  return 0;
+}
+
+// What a running daemon says of itself.
+struct StatusCommand {
+  std::string socket = kControlSocket;
+  std::string what;  // status, sources, alarms or clients; empty: none of them
+  bool json = false;
+  bool watch = false;
+  bool nagios = false;
+  HealthLimits limits;
+};
+
+void add_limit(CLI::App& app, const std::string& name, std::optional<Duration>& limit,
+               const char* help) {
+  app.add_option_function<std::string>(
+         name,
+         [&limit, name](const std::string& text) {
+           limit = parse_duration(text);
+           if (!limit) throw CLI::ValidationError(name, "is a time, as 500ns, 10us or 1ms");
+         },
+         help)
+      ->type_name("TIME");
+}
+
+void add_status_command(CLI::App& app, StatusCommand& command, const std::string& name,
+                        const char* help) {
+  CLI::App* sub = app.add_subcommand(name, help);
+  sub->add_option("--socket", command.socket, "The daemon's admin.socket")->capture_default_str();
+  CLI::Option* json = sub->add_flag("--json", command.json, "The daemon's answer as it is");
+  sub->add_flag("--watch", command.watch, "Again every second, until Ctrl-C")->excludes(json);
+  sub->callback([&command, name] { command.what = name; });
+  if (name != "status") return;
+  sub->add_flag("--nagios", command.nagios,
+                "One line and an exit status, as monitoring plugins have it: 0 OK, 1 WARNING, "
+                "2 CRITICAL, 3 UNKNOWN")
+      ->excludes(json);
+  add_limit(*sub, "--warning", command.limits.warning, "WARNING when the error bound is over it");
+  add_limit(*sub, "--critical", command.limits.critical,
+            "CRITICAL when the error bound is over it");
+}
+
+void add_status_commands(CLI::App& app, StatusCommand& command) {
+  add_status_command(app, command, "status", "Whether the time is right, and how the rest is");
+  add_status_command(app, command, "sources", "The reference clocks, satellite by satellite");
+  add_status_command(app, command, "alarms", "What is wrong, and what to do about it");
+  add_status_command(app, command, "clients", "The busiest clients (with admin.clients)");
+}
+
+std::string shown(const StatusCommand& command, const boost::json::object& answer, bool colour) {
+  if (command.json) return boost::json::serialize(answer) + "\n";
+  if (command.what == "sources") return sources_text(answer, colour);
+  if (command.what == "alarms") return alarms_text(answer, colour);
+  if (command.what == "clients") return clients_text(answer);
+  return status_text(answer, colour);
+}
+
+int run(const StatusCommand& command) {
+  constexpr const char* kClear = "\x1b[H\x1b[2J";
+  const bool terminal = ::isatty(STDOUT_FILENO) == 1;
+  do {
+    const auto answer =
+        ask_daemon(command.socket, command.what == "clients" ? "clients" : "status");
+    if (!answer && command.nagios) {
+      std::printf("TIMEBALL UNKNOWN - %s\n", answer.error().message.c_str());
+      return static_cast<int>(Health::kUnknown);
+    }
+    if (!answer) {
+      std::fprintf(stderr, "timeball %s: %s\n", command.what.c_str(),
+                   answer.error().message.c_str());
+      return kFailure;
+    }
+    if (command.nagios) {
+      std::fputs(plugin_text(*answer, command.limits).c_str(), stdout);
+      return static_cast<int>(health_of(*answer, command.limits));
+    }
+    if (command.watch && terminal) std::fputs(kClear, stdout);
+    std::fputs(shown(command, *answer, terminal).c_str(), stdout);
+    std::fflush(stdout);
+    if (command.watch) std::this_thread::sleep_for(std::chrono::seconds(1));
+  } while (command.watch && std::ferror(stdout) == 0);
   return 0;
 }
 
@@ -209,6 +299,8 @@ int timeball_main(int argc, char** argv) {
   add_cert(app, lab);
   DaemonCommand daemon;
   add_daemon_commands(app, daemon);
+  StatusCommand status;
+  add_status_commands(app, status);
   cli::add_documents(app, timeball_page());
   try {
     app.parse(argc, argv);
@@ -217,6 +309,7 @@ int timeball_main(int argc, char** argv) {
   }
   std::signal(SIGPIPE, SIG_IGN);
   if (!daemon.command.empty()) return run(daemon);
+  if (!status.what.empty()) return run(status);
   return app.got_subcommand("query") ? run(query) : run(lab);
 }
 

@@ -1,5 +1,6 @@
 // timeballd: the daemon's command line. Only here are exceptions caught: one line, exit status 2
 // for a configuration that cannot be used, 1 for a start that failed.
+#include <linux/capability.h>
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -9,9 +10,14 @@
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "common/base/secret_memory.h"
+#include "server/clock_helper.h"
 #include "server/daemon.h"
+#include "server/file.h"
+#include "server/process_rights.h"
+#include "server/sandbox_self_test.h"
 #include "server/settings.h"
 #include "server/timeballd_page.h"
 
@@ -34,6 +40,7 @@ struct Options {
   std::string config = "/etc/timeball/timeballd.toml";
   bool check = false;
   bool print_config = false;
+  bool self_test_sandbox = false;
 };
 
 void report(const LoadedConfig& loaded) {
@@ -63,7 +70,36 @@ void tell_of_unlocked_secrets() {
       "(ulimit -l) to 8 MiB or more, or turn swap off");
 }
 
+// What the process has become.
+struct Place {
+  std::string user;  // when it became another
+  timeball::server::Daemon::AdjustClock adjust;
+};
+
+// Before anything secret is read: whoever the daemon is to be reads it.
+Place take_place(const std::string& config_path, bool to_serve) {
+  const auto text = timeball::server::read_whole_file(config_path);
+  if (!text) return {};  // whoever loads it says so
+  const LoadedConfig loaded = timeball::server::parse_config(*text, config_path);
+  if (!loaded.errors.empty()) return {};
+  const auto& config = loaded.config;
+  const auto account = timeball::server::account_to_become(config.process);
+  Place place;
+  if (account && account->user != 0) place.user = account->name;
+  if (to_serve && config.clock.mode == timeball::server::ClockMode::kSystem) {
+    place.adjust = timeball::server::start_clock_helper(account, config.process.sandbox);
+  }
+  timeball::server::raise_descriptor_limit();
+  timeball::server::allow_realtime(config.ntp.realtime_priority);
+  timeball::server::become(account, timeball::server::capability(CAP_NET_BIND_SERVICE));
+  forbid_core_dumps();  // to become another user undoes it
+  return place;
+}
+
 int serve(const Options& options, bool config_given) {
+  Place place;
+  if (!options.print_config)
+    place = take_place(options.config, !options.check && !options.self_test_sandbox);
   // --print-config without a file shows the defaults.
   const LoadedConfig loaded = options.print_config && !config_given
                                   ? timeball::server::parse_config("", "defaults")
@@ -73,7 +109,11 @@ int serve(const Options& options, bool config_given) {
     return 0;
   }
   report(loaded);
-  if (!loaded.errors.empty()) return kExitBadConfig;
+  if (!loaded.errors.empty()) {
+    if (!place.user.empty())
+      std::fprintf(stderr, "note: read as the user %s ([process] user)\n", place.user.c_str());
+    return kExitBadConfig;
+  }
   if (options.print_config) {
     std::fputs(timeball::server::print_config(loaded.config).c_str(), stdout);
     return 0;
@@ -82,8 +122,11 @@ int serve(const Options& options, bool config_given) {
     std::printf("%s: good\n", options.config.c_str());
     return 0;
   }
+  if (options.self_test_sandbox) {
+    return timeball::server::self_test_sandbox(loaded.config, options.config) ? 0 : kExitFailed;
+  }
   timeball::set_up_log(loaded.config.log.level, loaded.config.log.format);
-  timeball::server::Daemon daemon(loaded.config, options.config);
+  timeball::server::Daemon daemon(loaded.config, options.config, std::move(place.adjust));
   tell_of_unlocked_secrets();
   daemon.run();
   return 0;
@@ -102,6 +145,10 @@ int main(int argc, char** argv) {
                      ->type_name("FILE");
   app.add_flag("--check", options.check,
                "check the configuration and the files it names, then end");
+  app.add_flag(
+      "--self-test-sandbox", options.self_test_sandbox,
+      "try from inside the configuration's sandbox what must fail there, then end: 0 when all "
+      "does, 1 otherwise; serves nothing");
   app.add_flag(
       "--print-config", options.print_config,
       "print every setting with its help, as in force or, without --config, as by default");

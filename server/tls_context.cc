@@ -25,6 +25,7 @@ constexpr const char* kGroups = "X25519:P-256:P-384";
 // "ntske/1" as ALPN writes it: length, name.
 constexpr std::array<unsigned char, 8> kAlpnName = {7, 'n', 't', 's', 'k', 'e', '/', '1'};
 static_assert(kAlpnName.size() == nts::kAlpn.size() + 1);
+constexpr std::array<unsigned char, 9> kHttpName = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
 
 // Whether the client offers TLS 1.3 in supported_versions (RFC 8446, section 4.2.1).
 bool offers_tls13(SSL* ssl) {
@@ -64,13 +65,25 @@ int select_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const 
   return SSL_TLSEXT_ERR_OK;
 }
 
-bool set_rules(SSL_CTX* context) {
+// A client that offers only other protocols than ours is served all the same: it may speak this
+// one.
+int select_http(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
+                unsigned int in_size, void*) {
+  unsigned char* chosen = nullptr;
+  const int found =
+      SSL_select_next_proto(&chosen, out_size, kHttpName.data(), kHttpName.size(), in, in_size);
+  if (found != OPENSSL_NPN_NEGOTIATED) return SSL_TLSEXT_ERR_NOACK;
+  *out = chosen;
+  return SSL_TLSEXT_ERR_OK;
+}
+
+bool set_rules(SSL_CTX* context, TlsUse use) {
   SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
                                    SSL_OP_CIPHER_SERVER_PREFERENCE);
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-  SSL_CTX_set_client_hello_cb(context, on_client_hello, nullptr);
-  SSL_CTX_set_alpn_select_cb(context, select_alpn, nullptr);
+  if (use == TlsUse::kNtsKe) SSL_CTX_set_client_hello_cb(context, on_client_hello, nullptr);
+  SSL_CTX_set_alpn_select_cb(context, use == TlsUse::kNtsKe ? select_alpn : select_http, nullptr);
   return SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1 &&
          SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 &&
          SSL_CTX_set_ciphersuites(context, kCipherSuites) == 1 &&
@@ -82,9 +95,9 @@ using Handle = OpenSsl<SSL_CTX, SSL_CTX_free>;
 using Certificates = TlsContext::Certificates;
 
 // Null when OpenSSL cannot have it so.
-Handle make_context(const Certificates& certificates) {
+Handle make_context(const Certificates& certificates, TlsUse use) {
   Handle context(SSL_CTX_new(TLS_server_method()));
-  if (!context || !set_rules(context.get())) return nullptr;
+  if (!context || !set_rules(context.get(), use)) return nullptr;
   for (const auto& certificate : certificates) {
     if (!certificate->put_into(context.get())) return nullptr;
   }
@@ -155,7 +168,7 @@ Certificates one_of_each_type(const Certificates& certificates, Fit fit) {
 
 // Contexts for the names that the default does not serve; null when OpenSSL cannot have it so.
 std::unique_ptr<OtherContexts> make_others(const Certificates& certificates,
-                                           const Certificates& by_default) {
+                                           const Certificates& by_default, TlsUse use) {
   auto others = std::make_unique<OtherContexts>();
   std::map<Certificates, SSL_CTX*> made{{by_default, nullptr}};
   for (const auto& certificate : certificates) {
@@ -165,7 +178,7 @@ std::unique_ptr<OtherContexts> make_others(const Certificates& certificates,
       });
       const auto [entry, is_new] = made.emplace(chosen, nullptr);
       if (is_new) {
-        others->contexts.push_back(make_context(chosen));
+        others->contexts.push_back(make_context(chosen, use));
         entry->second = others->contexts.back().get();
         if (entry->second == nullptr) return nullptr;
       }
@@ -187,14 +200,16 @@ bool add_others(SSL_CTX* context, std::unique_ptr<OtherContexts> others) {
 
 }  // namespace
 
-Result<std::shared_ptr<const TlsContext>> TlsContext::make(const Certificates& certificates) {
+Result<std::shared_ptr<const TlsContext>> TlsContext::make(const Certificates& certificates,
+                                                           TlsUse use) {
   ERR_clear_error();
   const auto& first_names = certificates.front()->names();
   const Certificates by_default = one_of_each_type(certificates, [&](const TlsCertificate& c) {
     return &c == certificates.front().get() || std::ranges::includes(c.names(), first_names);
   });
-  Handle context = make_context(by_default);
-  const bool made = context && add_others(context.get(), make_others(certificates, by_default));
+  Handle context = make_context(by_default, use);
+  const bool made =
+      context && add_others(context.get(), make_others(certificates, by_default, use));
   const char* reason = ERR_reason_error_string(ERR_peek_last_error());
   ERR_clear_error();
   if (made) return std::shared_ptr<const TlsContext>(new TlsContext(std::move(context)));

@@ -1,5 +1,6 @@
 // The certificates in use, and the TLS rules of NTS-KE (RFC 8915, section 3) around them: TLS 1.3
-// only, ALPN "ntske/1" only, no tickets, no resumption, no early data, no key log.
+// only, ALPN "ntske/1" only, no tickets, no resumption, no early data, no key log. For HTTP the
+// same, but for ALPN: "http/1.1", or none.
 //
 // A client that names the server (RFC 6066, section 3) gets a certificate that has that name, or
 // else one that has the wildcard in its place; of several, the first whose type of key its
@@ -26,12 +27,15 @@
 
 namespace timeball::server {
 
+enum class TlsUse : std::uint8_t { kNtsKe, kHttp };
+
 class TlsContext {
  public:
   using Certificates = std::vector<std::shared_ptr<const TlsCertificate>>;
 
   // At least one certificate. The error: OpenSSL cannot have it so, most likely for lack of memory.
-  static Result<std::shared_ptr<const TlsContext>> make(const Certificates& certificates);
+  static Result<std::shared_ptr<const TlsContext>> make(const Certificates& certificates,
+                                                        TlsUse use = TlsUse::kNtsKe);
   // Of one certificate, whose files it reads.
   static Result<std::shared_ptr<const TlsContext>> read(const CertificateFiles& files);
 

@@ -277,8 +277,8 @@ SETTINGS = of(
     (26, "if (port != ntp::kPort) policy.port = port;", "policy.port = port;", "record 7 though NTP is on 123"),
     (26, "if (port != ntp::kPort) policy.port = port;", "if (port == ntp::kPort) policy.port = port;",
      "no record 7 though NTP is not on 123"),
-    (61, "key_store->tick(read_monotonic_time(), read_kernel_time());",
-     "key_store->tick(MonotonicTime{read_kernel_time().ns}, read_kernel_time());", "rotation by the wall clock"),
+    (61, "key_provider->tick(read_monotonic_time(), read_kernel_time());",
+     "key_provider->tick(MonotonicTime{read_kernel_time().ns}, read_kernel_time());", "rotation by the wall clock"),
 )
 
 FIELDS = of(
@@ -360,7 +360,8 @@ AUTHENTICATOR = of(
 
 COOKIE = of(
     "common/nts/cookie.cc",
-    (50, "random.fill(nonce);", "std::fill(nonce.begin(), nonce.end(), std::uint8_t{7});",
+    (50, "random.fill(cookie.subspan(kCookieKeyIdLength, kCookieNonceLength));",
+     "std::fill_n(cookie.begin() + kCookieKeyIdLength, kCookieNonceLength, std::uint8_t{7});",
      "one nonce for every cookie"),
     (51, "if (!open.authentic) {", "if (false) {", "cookies are not authenticated"),
     (54, "if (cookie_length(aead.key_length) == length) return",
@@ -421,21 +422,21 @@ RESPONDER = of(
     (41, "batch[i].request.first(field.offset),", "batch[i].request.first(ntp::kHeaderLength),",
      "associated data: the header alone"),
     ((41, 45, 52), "if (open_jobs[j].authentic) {", "if (true) {", "requests are not authenticated"),
-    (42, "slot.keys.aead)) {\n      slot.verdict = Verdict::kDroppedMalformed;",
-     "slot.keys.aead)) {\n      slot.verdict = Verdict::kNak;", "too little room: NAK"),
+    (42, "slot.keys().aead)) {\n      slot.verdict = Verdict::kDroppedMalformed;",
+     "slot.keys().aead)) {\n      slot.verdict = Verdict::kNak;", "too little room: NAK"),
     ((47, 58), "std::min(wanted, nts::kMaxCookiesInReply);", "std::min(wanted, std::size_t{7});",
      "seven cookies at most"),
     (47, "if (!identifier.empty()) ntp::write_field", "if (!nts && !identifier.empty()) ntp::write_field",
      "no identifier in NTS replies"),
-    (47, "w.seal_jobs[jobs] = {slot.keys.s2c.bytes()", "w.seal_jobs[jobs] = {slot.keys.c2s.bytes()",
+    (47, "w.seal_jobs[jobs] = {slot.keys().s2c.bytes()", "w.seal_jobs[jobs] = {slot.keys().c2s.bytes()",
      "replies under the C2S key"),
     (47, "random, std::span(cookie_jobs).first(jobs))) return;",
      "random, std::span(cookie_jobs).first(jobs - 1))) return;", "the last cookie is garbage"),
     (48, "ntp::kHeaderLength + ntp::kFieldHeaderLength + slot",
      "4 + ntp::kHeaderLength + ntp::kFieldHeaderLength + slot", "replies reckoned four octets too long"),
     (49, "    store_be64(reply + ntp::kTransmitOffset, t3.bits);\n", "", "no transmit timestamp"),
-    (51, "      slot.verdict = Verdict::kNak;\n      continue;",
-     "      slot.verdict = Verdict::kDroppedMalformed;\n      continue;", "cookie does not open: silence"),
+    (51, "newer ? Verdict::kDroppedNewerKey : Verdict::kNak;",
+     "newer ? Verdict::kDroppedNewerKey : Verdict::kDroppedMalformed;", "cookie does not open: silence"),
     (51, "  reply.leap = LeapIndicator::kUnknown;\n  reply.stratum = 0;\n  reply.reference_id = code;",
      "  reply.stratum = 0;\n  reply.reference_id = code;", "NAK without leap indicator 3"),
     (51, "  reply.stratum = 0;\n  reply.reference_id = code;", "  reply.reference_id = code;", "NAK without stratum 0"),
@@ -463,11 +464,11 @@ RESPONDER = of(
     (57, "    store_be32(reply + ntp::kRootDispersionOffset, dispersion.bits);\n", "", "no root dispersion"),
     (57, "    reply.leap = LeapIndicator::kUnknown;\n    reply.stratum = 0;\n    reply.reference_id = 0;",
      "    reply.stratum = 0;\n    reply.reference_id = 0;", "unsynchronised, but leap indicator 0"),
-    (59, "    slot.keys = open_cookies[j].keys;\n",
+    (59, "    slot.opened = &open_cookies[j];\n",
      "    static thread_local std::uint64_t last = 0;\n"
      "    const std::uint64_t id = load_be64(open_cookies[j].cookie.data() + 4);\n"
      "    if (std::exchange(last, id) == id) {\n      slot.verdict = Verdict::kNak;\n      continue;\n    }\n"
-     "    slot.keys = open_cookies[j].keys;\n", "a cookie used twice: NAK"),
+     "    slot.opened = &open_cookies[j];\n", "a cookie used twice: NAK"),
     (59, "if (open_jobs[j].authentic) {",
      "if (static const net::IpAddress first = batch[job_slots[j]].source.address; open_jobs[j].authentic && "
      "batch[job_slots[j]].source.address == first) {", "the first client alone is served"),
@@ -480,18 +481,19 @@ RESPONDER = of(
     (60, "> interval * burst) return false;", "> interval) return false;", "a burst of one"),
 ) + of(
     "server/shard.cc",
-    (49, "      responder.stamp(part, read_kernel_time());\n      responder.seal(part, first);\n",
-     "      responder.seal(part, first);\n      responder.stamp(part, read_kernel_time());\n", "sealed, then stamped"),
+    (49, "      stamp(listener, part);\n      responder.seal(part, first);\n",
+     "      responder.seal(part, first);\n      stamp(listener, part);\n", "sealed, then stamped"),
     (51, "counters.verdicts[static_cast<std::size_t>(verdicts[i])]",
      "if (verdicts[i] != Verdict::kNak) counters.verdicts[static_cast<std::size_t>(verdicts[i])]",
      "NAKs are not counted"),
-    (57, "responder.stamp(part, read_kernel_time());", "responder.stamp(part, part.front().receive_time);",
+    (57, "responder.stamp({&d, 1}, leaves);", "responder.stamp({&d, 1}, d.receive_time);",
      "the receive timestamp is sent as transmit timestamp"),
 ) + of(
     "common/net/udp_message.cc",
-    (48, "vector_ = {octets_.data(), request.reply_length};", "vector_ = {octets_.data(), request.reply_length + 4};",
+    (48, "vector_ = {octets_.data(), datagram.reply_length};", "vector_ = {octets_.data(), datagram.reply_length + 4};",
      "replies sent four octets longer than made"),
-    (57, "      set_control(IPPROTO_IP, IP_PKTINFO, info);\n", "", "replies from any IPv4 address"),
+    (57, "      info.ipi_ifindex = 0;\n      set_packet_info(IPPROTO_IP, IP_PKTINFO, info);\n", "",
+     "replies from any IPv4 address"),
 )
 
 PACKET = of(
@@ -502,18 +504,14 @@ PACKET = of(
 KEY_STORE = of(
     "server/master_key_store.cc",
     (55, "    file = *std::move(loaded);\n", "", "new keys at each start"),
-    (61, "age(seconds_of(wall) - rotated_s_);", "age(std::abs(seconds_of(wall) - rotated_s_));",
+    (61, "age(rotation_second(wall) - rotated_s_);", "age(std::abs(rotation_second(wall) - rotated_s_));",
      "a clock in 1970 makes keys old"),
     (63, "replace_file(config_.file, content, 0600);", "replace_file(config_.file, content, 0644);",
      "file for all to read"),
-    (63, "if (status.st_uid != ::geteuid()) {", "if (false) {", "somebody else's file"),
-    (63, "if ((status.st_mode & 077) != 0) {", "if ((status.st_mode & 007) != 0) {", "file open to the group"),
-    (63, "if ((status.st_mode & 077) != 0) {", "if ((status.st_mode & 044) != 0) {", "file that others may write"),
-    (63, "O_RDONLY | O_NOFOLLOW |", "O_RDONLY |", "a link is followed"),
     (63, "  settle_age(now, wall);\n  if (now <",
      "  if (!load(config_.file)) std::terminate();\n  settle_age(now, wall);\n  if (now <",
      "a damaged file ends a running daemon"),
-    (63, "file = KeyFile{seconds_of(wall), ", "file = KeyFile{0, ", "a new file has no time of rotation"),
+    (63, "file = KeyFile{rotation_second(wall), ", "file = KeyFile{0, ", "a new file has no time of rotation"),
     (63, "if (text.substr(body.size()) != digest_line(body)) {", "if (false) {", "no checksum"),
     (63, "if (!loaded) return fail(loaded.error().message);\n    file =",
      "if (!loaded) loaded = std::optional<KeyFile>{};\n    file =", "damaged file: new keys in its place"),
@@ -538,6 +536,13 @@ KEY_STORE = of(
 ) + of(
     "common/base/secret.h",
     (62, "~Secret() { wipe(bytes_); }", "~Secret() {}", "retired keys stay in memory"),
+) + of(
+    "server/file.cc",
+    (63, "if (status.st_uid != ::geteuid()) {", "if (false) {", "somebody else's file"),
+    (63, "if ((status.st_mode & 077) == 0) return", "if ((status.st_mode & 007) == 0) return", "file open to the group"),
+    (63, "if ((status.st_mode & 077) == 0) return", "if ((status.st_mode & 044) == 0) return",
+     "file that others may write"),
+    (63, "O_RDONLY | O_NOFOLLOW |", "O_RDONLY |", "a link is followed"),
 )
 
 CERTIFICATE = of(

@@ -216,7 +216,7 @@ def packages(_options):
 
 
 def browser(_options):
-    if build("build", "server/timeballd", "bench/ntsload"):
+    if build("build", "server/timeballd", "bench/ntsload", "refclock/refclock-sim", "refclock/sim/libtimeball-pps-sim.so"):
         pytest("browser", "build")
 
 

@@ -4,6 +4,9 @@
 // receive() collects them, and sends (MSG_DONTWAIT) have ended when their submission returns. So
 // the socket is the handle to wait for. (The ring's own descriptor does not wake a waiter in this
 // mode.)
+//
+// seccomp sees none of what a ring does, so the ring itself is restricted to that: messages on open
+// sockets, and no registration of anything.
 #include <liburing.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -54,6 +57,7 @@ class UringBatch final : public UdpBatch {
   // Once, before anything else. The ring starts disabled, because the thread that enables it
   // becomes the only one that may submit.
   Result<void> set_up();
+  Result<void> restrict_it();
 
   int wait_handle() const override { return socket_; }
   std::span<Datagram> receive() override;
@@ -99,10 +103,11 @@ tl::unexpected<Error> refuse(int error) {
       std::strerror(error) + ")");
 }
 
-// liburing 2.3 declares io_uring_enable_rings, but its shared library does not export it.
-bool enable(const io_uring& ring) {
-  return syscall(__NR_io_uring_register, ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0) ==
-         0;
+// liburing 2.3 declares io_uring_enable_rings and io_uring_register_restrictions, but its shared
+// library does not export them.
+bool register_with(const io_uring& ring, unsigned what, const void* values = nullptr,
+                   std::size_t count = 0) {
+  return syscall(__NR_io_uring_register, ring.ring_fd, what, values, count) == 0;
 }
 
 Result<void> UringBatch::set_up() {
@@ -125,6 +130,23 @@ Result<void> UringBatch::set_up() {
   const int registered = io_uring_register_buf_ring(&ring_, &registration, 0);
   if (registered < 0) return refuse(-registered);
   for (std::uint32_t slot = 0; slot < kBatchCapacity; ++slot) provide(slot);
+  return restrict_it();
+}
+
+// In force once the ring is enabled.
+Result<void> UringBatch::restrict_it() {
+  constexpr std::array<std::uint8_t, 4> kOperations = {IORING_OP_RECVMSG, IORING_OP_SENDMSG,
+                                                       IORING_OP_ASYNC_CANCEL, IORING_OP_NOP};
+  std::array<io_uring_restriction, kOperations.size() + 1> all{};
+  for (std::size_t i = 0; i < kOperations.size(); ++i) {
+    all[i].opcode = IORING_RESTRICTION_SQE_OP;
+    all[i].sqe_op = kOperations[i];
+  }
+  all.back().opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+  all.back().sqe_flags = IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
+  if (!register_with(ring_, IORING_REGISTER_RESTRICTIONS, all.data(), all.size())) {
+    return refuse(errno);
+  }
   return {};
 }
 
@@ -151,7 +173,7 @@ void UringBatch::provide(std::uint32_t slot) {
 
 // The ring belongs to the thread that enables it.
 void UringBatch::own() {
-  if (!enabled_) enabled_ = enable(ring_);
+  if (!enabled_) enabled_ = register_with(ring_, IORING_REGISTER_ENABLE_RINGS);
 }
 
 // An empty datagram ends the multishot receive too: more may wait behind it.

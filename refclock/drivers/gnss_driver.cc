@@ -48,6 +48,7 @@ void GnssDriver::opened() {
   while (stream_.next()) {
   }
   receiver_ = gnss::Receiver(options_.receiver);
+  sky_ = {};
   watch_rate_from(host_now());
   frame_at_.reset();
   configure(host_now());
@@ -90,8 +91,22 @@ void GnssDriver::take(const gnss::Frame& frame) {
     if (time) ubx_time_at_ = frame.arrival;
     if (configurator_) line_.send(configurator_->take(host_now(), packet));
   }
+  read(frame);
+}
+
+// What cannot be decoded, the stream's counts need not know.
+void GnssDriver::read(const gnss::Frame& frame) {
   gnss::Reports reports;
-  (void)receiver_.take(frame, reports);  // what it refuses, the stream's counts need not know
+  if (frame.protocol == gnss::Protocol::kNmea) {
+    const gnss::nmea::Sentence sentence = gnss::nmea::decode(frame.octets);
+    receiver_.take(sentence, frame.checked, frame.arrival, reports);
+    if (frame.checked) sky_.take(sentence, frame.arrival);
+  } else if (frame.protocol == gnss::Protocol::kUbx) {
+    const auto message = gnss::ubx::decode(gnss::ubx::packet_of(frame));
+    if (!message) return;
+    receiver_.take(*message, frame.arrival, reports);
+    sky_.take(*message, frame.arrival);
+  }
   report(reports);
 }
 
@@ -176,6 +191,7 @@ GnssStatus GnssDriver::status() const {
   GnssStatus status = status_;
   status.line = line_.counts();
   status.stream = stream_.counts();
+  status.sky = sky_.sky(host_now());
   return status;
 }
 

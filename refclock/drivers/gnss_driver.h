@@ -17,6 +17,7 @@
 
 #include "refclock/gnss/configurator.h"
 #include "refclock/gnss/receiver.h"
+#include "refclock/gnss/sky_view.h"
 #include "refclock/gnss/stream.h"
 #include "refclock/observations.h"
 #include "refclock/serial_line.h"
@@ -40,6 +41,7 @@ struct GnssStatus {
   std::uint64_t configurations = 0;  // begun
   bool configured = false;           // and all that is needed holds
   std::string model;                 // empty: it did not say
+  Sky sky;                           // now
 };
 
 class GnssDriver {
@@ -54,6 +56,7 @@ class GnssDriver {
   void opened();
   void received(Bytes octets, HostTime arrival);
   void take(const gnss::Frame& frame);
+  void read(const gnss::Frame& frame);
   void report(const gnss::Reports& reports);
   void await_quiet();
   void configure(HostTime now);
@@ -65,6 +68,7 @@ class GnssDriver {
   Observe observe_;
   gnss::Stream stream_;
   gnss::Receiver receiver_;
+  gnss::SkyView sky_;
   std::optional<gnss::Configurator> configurator_;
   bool configuration_told_ = false;
   std::optional<HostTime> ubx_time_at_, frame_at_;

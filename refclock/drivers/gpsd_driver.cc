@@ -1,11 +1,16 @@
 #include "refclock/drivers/gpsd_driver.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <utility>
 
+#include "refclock/host_clock.h"
+
 namespace timeball::refclock {
 namespace {
+
+constexpr Duration kSkyRecent = std::chrono::seconds(10);
 
 // gpsd rounds the second of a pulse to the nearest; its stamp is better than its precision says.
 Duration precision_of(const GpsdPps& pps) {
@@ -32,6 +37,9 @@ void GpsdDriver::received(const GpsdReport& report, HostTime arrival) {
     observe_(*seen.label);
   }
   if (seen.condition) observe_(*seen.condition);
+  if (!seen.sky) return;
+  status_.sky = *seen.sky;
+  sky_at_ = arrival;
 }
 
 void GpsdDriver::pulse(const GpsdPps& pps) {
@@ -48,6 +56,7 @@ void GpsdDriver::pulse(const GpsdPps& pps) {
 GpsdStatus GpsdDriver::status() const {
   GpsdStatus status = status_;
   status.counts = client_.counts();
+  if (host_now() - sky_at_ > kSkyRecent) status.sky = {};
   return status;
 }
 

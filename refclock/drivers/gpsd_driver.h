@@ -22,6 +22,7 @@ struct GpsdStatus {
   GpsdCounts counts;
   std::uint64_t labels_trusted = 0, labels_untrusted = 0;
   std::uint64_t pulses = 0, pulses_refused = 0;  // the clock was stepped around them
+  Sky sky;                                       // empty when gpsd has not told for a while
 };
 
 class GpsdDriver {
@@ -40,6 +41,7 @@ class GpsdDriver {
   GpsdFold fold_;
   HostClock clock_;
   GpsdStatus status_;
+  HostTime sky_at_;
   GpsdClient client_;  // last: it calls the rest
 };
 

@@ -11,6 +11,8 @@
 #include <utility>
 #include <variant>
 
+#include "refclock/drivers/pulse_jitter.h"
+
 namespace timeball::refclock {
 namespace {
 
@@ -56,6 +58,7 @@ PulseCounts operator+(const PulseCounts& a, const PulseCounts& b) {
 struct PulseDriver::Impl : std::enable_shared_from_this<Impl> {
   Impl(asio::io_context& c, PulseOptions o, Observe ob, SystemCalls s)
       : context(c), options(std::move(o)), observe(std::move(ob)), calls(std::move(s)) {
+    status.device = options.device;
     status.input = options.input;
   }
 
@@ -127,6 +130,7 @@ struct PulseDriver::Impl : std::enable_shared_from_this<Impl> {
     }
     if (reading.outcome != PulseReading::Outcome::kPulse || stopped) return;
     status.last = reading.pulse.edge;
+    status.jitter = jitter.add(reading.pulse.edge);
     observe(reading.pulse);
   }
 
@@ -136,6 +140,7 @@ struct PulseDriver::Impl : std::enable_shared_from_this<Impl> {
   SystemCalls calls;
   PulseStatus status;
   PulseCounts before;  // of the devices that were lost
+  PulseJitter jitter;
   bool stopped = false;
 
   std::string told;

@@ -33,12 +33,16 @@ struct PulseOptions {
 
 // Totals since the start.
 struct PulseStatus {
+  std::string device;
   PulseInput input = PulseInput::kGnss;
   bool open = false;
   std::uint64_t opened = 0, open_failures = 0, lost = 0;
   PulseCounts counts;
   std::optional<Duration> width;
   std::optional<HostTime> last;
+  // Of a stamp against its neighbours, root mean square over the last minute or so: the pulse's and
+  // the interrupt's. What the host's crystal is off takes no part in it.
+  std::optional<Duration> jitter;
 };
 
 class PulseDriver {

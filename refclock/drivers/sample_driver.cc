@@ -16,6 +16,7 @@ using Protocol = asio::local::datagram_protocol;
 
 SampleDriver::SampleDriver(asio::io_context& context, const SampleOptions& options, Observe observe)
     : options_(options), observe_(std::move(observe)), clock_(kernel_calls()), socket_(context) {
+  status_.device = options_.unit ? "shm " + std::to_string(*options_.unit) : options_.path;
   if (options_.unit) {
     auto segment = NtpShm::attach(*options_.unit);
     if (!segment) throw std::runtime_error(segment.error().message);

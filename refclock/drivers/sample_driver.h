@@ -27,6 +27,7 @@ struct SampleOptions {
 
 // Totals since the start.
 struct SampleStatus {
+  std::string device;  // "shm 0", or the socket
   std::uint64_t samples = 0;
   std::uint64_t refused = 0;       // no sample, or the clock was stepped around it
   std::optional<Duration> offset;  // of the newest: UTC - the kernel's clock

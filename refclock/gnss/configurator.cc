@@ -56,6 +56,7 @@ constexpr Wanted kWanted[] = {
     {0x0a, 0x38, 0x2091035a, "MON-RF", false, false},
     {0x0a, 0x09, 0, "MON-HW", false, true},
     {0x27, 0x09, 0x20910635, "SEC-SIG", false, false},
+    {0x01, 0x04, 0x20910039, "NAV-DOP", false, true},
 };
 // What a receiver sends from the factory: GGA, GLL, GSA, GSV, RMC, VTG; and ZDA.
 constexpr std::uint8_t kNmeaClass = 0xf0;

@@ -67,10 +67,48 @@ GpsdTpv tpv(const json::object& object) {
   return report;
 }
 
+std::optional<int> degrees(const json::object& object, std::string_view name, double low,
+                           double high) {
+  const auto value = number(object, name, low, high);
+  return value ? std::optional(static_cast<int>(std::lround(*value))) : std::nullopt;
+}
+
+// gnssid and svid of gpsd_json(5), which are u-blox's; without them its own numbering, PRN.
+Satellite satellite(const json::object& object) {
+  constexpr std::array<Constellation, 8> kSystems = {
+      Constellation::kGps,     Constellation::kSbas,    Constellation::kGalileo,
+      Constellation::kBeidou,  Constellation::kUnknown, Constellation::kQzss,
+      Constellation::kGlonass, Constellation::kNavic};
+  Satellite one;
+  const auto system = integer(object, "gnssid", 0, kSystems.size() - 1);
+  const auto id = integer(object, system ? "svid" : "PRN", 0, 999);
+  if (system) one.system = kSystems[static_cast<std::size_t>(*system)];
+  one.number = static_cast<unsigned>(id.value_or(0));
+  one.elevation_deg = degrees(object, "el", -90, 90);
+  one.azimuth_deg = degrees(object, "az", 0, 360);
+  if (one.azimuth_deg == 360) one.azimuth_deg = 0;
+  if (const auto strength = degrees(object, "ss", 1, 99)) {
+    one.cn0_dbhz = static_cast<unsigned>(*strength);
+  }
+  const json::value* used = object.if_contains("used");
+  one.used = used != nullptr && used->is_bool() && used->get_bool();
+  return one;
+}
+
 GpsdSky sky(const json::object& object) {
-  return {text(object, "device"),
-          static_cast<unsigned>(integer(object, "nSat", 0, 1000).value_or(0)),
-          static_cast<unsigned>(integer(object, "uSat", 0, 1000).value_or(0))};
+  GpsdSky report;
+  report.device = text(object, "device");
+  report.in_view = static_cast<unsigned>(integer(object, "nSat", 0, 1000).value_or(0));
+  report.used = static_cast<unsigned>(integer(object, "uSat", 0, 1000).value_or(0));
+  report.sky.pdop = number(object, "pdop", 0, 99);
+  report.sky.tdop = number(object, "tdop", 0, 99);
+  const json::value* satellites = object.if_contains("satellites");
+  if (satellites == nullptr || !satellites->is_array()) return report;
+  for (const json::value& one : satellites->get_array()) {
+    if (report.sky.satellites.size() == kMaxSatellites) break;
+    if (one.is_object()) report.sky.satellites.push_back(satellite(one.get_object()));
+  }
+  return report;
 }
 
 Result<GpsdReport> pps(const json::object& object) {
@@ -193,7 +231,9 @@ GpsdFold::Observations GpsdFold::take(const GpsdSky& sky, HostTime arrival) {
   condition_.at = arrival;
   condition_.satellites_in_view = sky.in_view;
   condition_.satellites_used = sky.used;
-  return {};
+  Observations out;
+  out.sky = sky.sky;
+  return out;
 }
 
 GpsdFold::Observations GpsdFold::take(const GpsdPps& pps, HostTime) {

@@ -15,6 +15,7 @@
 
 #include "common/base/error.h"
 #include "refclock/observations.h"
+#include "refclock/sky.h"
 
 namespace timeball::refclock {
 
@@ -40,6 +41,7 @@ struct GpsdTpv {
 struct GpsdSky {
   std::string device;
   unsigned in_view = 0, used = 0;
+  Sky sky;  // satellites, pdop, tdop
 };
 struct GpsdPps {
   std::string device;
@@ -76,6 +78,7 @@ class GpsdFold {
     std::optional<LeapNotice> leap;
     std::optional<GpsdPps> pulse;  // its clock is still the kernel's
     std::optional<QuantisationError> quantisation;
+    std::optional<Sky> sky;
   };
   Observations step(const GpsdReport& report, HostTime arrival);
 

@@ -1,6 +1,7 @@
 // Changes CLOCK_REALTIME, by clock_adjtime(2): its frequency, its phase, and what the kernel tells
-// others of it. Takes CAP_SYS_TIME. Needs Linux 5.0, where a frequency that is set is in force when
-// the call returns. Who uses it: KernelSteering; its thread.
+// others of it. Takes CAP_SYS_TIME, here or in whom it asks (remote_clock.h). Needs Linux 5.0,
+// where a frequency that is set is in force when the call returns. Who uses it: KernelSteering; its
+// thread.
 //
 // The call is a function that is handed in: tests hand their own kernel, and the code here runs
 // against that. No test touches the real clock, nor can one: so that the real kernel does what

@@ -29,9 +29,10 @@ struct MessageKey {
   std::uint16_t message;  // class << 8 | id
 };
 // UART1's output rates.
-constexpr std::array<MessageKey, 15> kMessageKeys = {{{0x20910007, 0x0107},
+constexpr std::array<MessageKey, 16> kMessageKeys = {{{0x20910007, 0x0107},
                                                       {0x20910016, 0x0135},
                                                       {0x2091001B, 0x0103},
+                                                      {0x20910039, 0x0104},
                                                       {0x20910048, 0x0120},
                                                       {0x2091005C, 0x0121},
                                                       {0x20910061, 0x0126},
@@ -196,6 +197,10 @@ std::optional<std::uint64_t> UbloxModel::configured(std::uint32_t key) const {
   return found == ram_.end() ? std::nullopt : std::optional(found->second);
 }
 
+bool UbloxModel::surveying() const {
+  return configured(0x20030001).value_or(0) == 1 && survey_s_ < configured(0x40030010).value_or(0);
+}
+
 bool UbloxModel::sends(std::uint8_t message_class, std::uint8_t id) const {
   const auto found = rates_.find(static_cast<std::uint16_t>(message_class << 8 | id));
   return found != rates_.end() && found->second != 0;
@@ -241,13 +246,17 @@ void UbloxModel::add_navigation(Octets& out, const Moment& t, const UbloxSky& sk
                   .put(44, std::uint32_t{700})
                   .octets());
   }
-  if (sends(0x01, 0x03)) {
-    add_frame(out, 0x0103,
-              Payload(16)
+  if (sends(0x01, 0x04)) {
+    const std::uint16_t none = 9999;
+    const bool positions = sky.fix && surveying();  // in time mode only the time is solved for
+    add_frame(out, 0x0104,
+              Payload(18)
                   .put(0, t.itow_ms())
-                  .put(4, static_cast<std::uint8_t>(sky.fix ? 5 : 0))
-                  .put(5, static_cast<std::uint8_t>(sky.fix ? 0x0d : 0))
-                  .put(7, static_cast<std::uint8_t>(bits(sky.spoofing) << 3))
+                  .put(4, positions ? std::uint16_t{130} : none)
+                  .put(6, positions ? std::uint16_t{112} : none)
+                  .put(8, sky.fix ? std::uint16_t{41} : none)
+                  .put(10, positions ? std::uint16_t{94} : none)
+                  .put(12, positions ? std::uint16_t{62} : none)
                   .octets());
   }
   if (sends(0x01, 0x21)) {
@@ -306,16 +315,14 @@ void UbloxModel::add_timing(Octets& out, const Moment& t, std::int32_t next_erro
                   .octets());
   }
   if (sends(0x0d, 0x04)) {
-    const std::uint64_t wanted_s = configured(0x40030010).value_or(0);
-    const bool surveying = configured(0x20030001).value_or(0) == 1;
-    const bool done = surveying && survey_s_ >= wanted_s;
+    const bool done = configured(0x20030001).value_or(0) == 1 && !surveying();
     add_frame(out, 0x0d04,
               Payload(28)
                   .put(0, survey_s_)
                   .put(16, std::uint32_t{250'000 / std::max(survey_s_, 1U) + 100})
                   .put(20, survey_s_)
                   .put(24, static_cast<std::uint8_t>(done))
-                  .put(25, static_cast<std::uint8_t>(surveying && !done))
+                  .put(25, static_cast<std::uint8_t>(surveying()))
                   .octets());
   }
 }

@@ -62,6 +62,8 @@ class UbloxModel {
   bool sends(std::uint8_t message_class, std::uint8_t id) const;
 
  private:
+  bool surveying() const;
+
   struct Moment;  // a second in the receiver's own terms
 
   void handle(std::uint8_t message_class, std::uint8_t id, Bytes payload, Octets& out);

@@ -18,6 +18,7 @@ class Browser:
         to_browser, self.out = os.pipe()
         self.inn, from_browser = os.pipe()
         command = [program, "--headless", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run",
+                   "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync",
                    "--hide-scrollbars", "--window-size=800,1400", f"--user-data-dir={profile}"]
         if os.getuid() == 0:
             command.append("--no-sandbox")
@@ -66,39 +67,73 @@ class Browser:
                 return answer["result"]
             self.events.append(answer)
 
-    def wait_for(self, event):
-        while not any(e.get("method") == event for e in self.events):
+    def wait_for(self, event, session):
+        """The next one."""
+        while True:
             self.events.append(self._receive())
+            if self.events[-1].get("method") == event and self.events[-1].get("sessionId") == session:
+                return
 
-    def open(self, url, scheme):
+    def open(self, url, scheme, **options):
         """The page as it is with this prefers-color-scheme: light or dark."""
-        return Page(self, url, scheme)
+        return Page(self, url, scheme, **options)
 
 
 class Page:
-    """One open page: what it looks like, what it asked for, what it complained about."""
+    """One open page: what it looks like, what it asked for, what it complained about. script: runs in it before its own."""
 
-    def __init__(self, browser, url, scheme):
+    def __init__(self, browser, url, scheme, width=800, script=None):
         self.browser = browser
-        target = browser.call("Target.createTarget", url="about:blank")["targetId"]
-        self.session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.target = browser.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = browser.call("Target.attachToTarget", targetId=self.target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        browser.events.clear()
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)  # every page has the focus
+        self.resize(width)
+        if script:
+            self.call("Page.addScriptToEvaluateOnNewDocument", source=script)
+        self.events_before = len(browser.events)
+        self.load(url)
+        self.image = self.picture()
+
+    def load(self, url):
         self.call("Page.navigate", url=url)
-        browser.wait_for("Page.loadEventFired")
+        self.browser.wait_for("Page.loadEventFired", self.session)
+
+    def resize(self, width):
+        """A phone's page below 700 pixels, else a desktop's."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=1400 if width > 700 else 740,
+                  deviceScaleFactor=1, mobile=width < 700)
+
+    def picture(self):
+        """All of it, as it is now."""
         shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
-        self.image = Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB")
-        self.events = [e for e in browser.events if e.get("sessionId") == self.session]
+        return Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB")
+
+    def close(self):
+        self.browser.call("Target.closeTarget", targetId=self.target)
 
     def call(self, method, **parameters):
         return self.browser.call(method, self.session, **parameters)
 
     def evaluate(self, expression):
-        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
+
+    def press(self, key, code):
+        """A key that types nothing, by its name and its virtual key code."""
+        for kind in ("rawKeyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+
+    def type(self, text):
+        self.call("Input.insertText", text=text)
+
+    @property
+    def events(self):
+        self.evaluate("0")  # whatever was on its way is here now
+        return [e for e in self.browser.events[self.events_before:] if e.get("sessionId") == self.session]
 
     def complaints(self):
         """Whatever reached the console, exceptions included."""

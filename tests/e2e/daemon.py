@@ -12,6 +12,7 @@ import re
 import resource
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import time
@@ -32,6 +33,7 @@ HOST, HOST6 = "127.0.0.1", "::1"
 SERVER_NAME = "time.test"
 with open(BINARY, "rb") as _binary:
     ASAN = b"__asan_init" in _binary.read()
+VIOLATION = re.compile(r"sandbox: forbidden system call (\w+).*")
 SANITIZER_REPORT = re.compile(r"ERROR: \w+Sanitizer|runtime error:|LeakSanitizer|Assertion .* failed")
 
 
@@ -211,7 +213,7 @@ class Daemon:
     """One running daemon with a configuration of its own. Settings: "section.key" = value."""
 
     def __init__(self, directory, certificates, settings=None, refclock=None, environment=None,
-                 descriptors=None, wrapper=()):
+                 descriptors=None, wrapper=(), https=None):
         self.directory = str(directory)
         self.certificates = certificates
         self.ntp_port, self.ke_port, self.admin_port = free_port(), free_port(), free_port()
@@ -232,6 +234,7 @@ class Daemon:
             "rate_limit.refusals_per_second": 100000,
             "admin.listen": f"{HOST}:{self.admin_port}",
             "admin.socket": os.path.join(self.directory, "control"),
+            "process.user": "root",  # where root runs the tests; others stay who they are
             **(settings or {}),
         }
         one = {"driver": "system", "trust": True, "stratum": 10} if refclock is None else refclock
@@ -239,6 +242,7 @@ class Daemon:
         self.environment = environment or {}
         self.descriptors = descriptors
         self.wrapper = list(wrapper)
+        self.https = https  # certificates, when the admin listener has some
         self.process = None
 
     def write_config(self):
@@ -280,7 +284,9 @@ class Daemon:
         return self
 
     def _ready(self):
-        assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.log()}"
+        if self.process.poll() is not None:
+            self.check_log()
+            raise AssertionError(f"ended with {self.process.returncode}:\n{self.log()}")
         if not self.settings["ntp.listen"]:  # NTS-KE only
             with contextlib.suppress(OSError), socket.create_connection((HOST, self.ke_port)):
                 return self.get("/healthz")[0] in (200, 503)
@@ -329,6 +335,8 @@ class Daemon:
             return f.read()
 
     def check_log(self):
+        violation = VIOLATION.search(self.log())
+        assert not violation, f"{violation.group()}\n{self.log()}"
         assert not SANITIZER_REPORT.search(self.log()), self.log()
 
     def ask(self, *words):
@@ -346,6 +354,9 @@ class Daemon:
 
     def get(self, path):
         connection = http.client.HTTPConnection(HOST, self.admin_port, timeout=5)
+        if self.https:
+            context = ssl.create_default_context(cafile=self.https.ca)
+            connection = http.client.HTTPSConnection(HOST, self.admin_port, timeout=5, context=context)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -461,7 +472,7 @@ def sanitizer_runtime():
 class Shim:
     """Preloads shim.c into a daemon: a clock that is stepped, an OpenSSL that fails."""
 
-    FORMAT = "=qIIII"
+    FORMAT = "=qIIIII"
     SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "shim.c")
 
     def __init__(self, directory):
@@ -472,9 +483,9 @@ class Shim:
         self.set()
 
     def set(self, clock_offset_s=0, fail_export=False, fail_encrypt_one_in=0, ignore_core_limit=False,
-            ignore_dumpable=False):
+            ignore_dumpable=False, call_chroot=False):
         octets = struct.pack(self.FORMAT, clock_offset_s, fail_export, fail_encrypt_one_in, ignore_core_limit,
-                             ignore_dumpable)
+                             ignore_dumpable, call_chroot)
         with open(self.control, "r+b" if os.path.exists(self.control) else "wb") as f:
             f.write(octets)
 

@@ -90,7 +90,7 @@ def becomes(server, wanted, timeout=60):
 
 
 def alarm(server, name):
-    return server.metric("timeball_refclock_alarm", alarm=name) == 1
+    return server.metric("timeball_alarm", alarm=name) == 1
 
 
 class Reading:

@@ -27,6 +27,7 @@ struct control {
   volatile uint32_t fail_encrypt_one_in;   // not 0: one EVP_EncryptUpdate of the daemon's in this many fails
   volatile uint32_t ignore_core_limit;     // not 0: setrlimit(RLIMIT_CORE) does nothing
   volatile uint32_t ignore_dumpable;       // not 0: prctl(PR_SET_DUMPABLE) does nothing
+  volatile uint32_t call_chroot;           // not 0: who reads the clock calls chroot(2), too
 };
 
 static const struct control kNothing;
@@ -51,6 +52,7 @@ static void record(const char* call, const char* what, const char* to) {
 
 int clock_gettime(clockid_t clock, struct timespec* t) {
   const int result = (int)syscall(SYS_clock_gettime, clock, t);
+  if (control->call_chroot) (void)!chroot("/");
   if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
     t->tv_sec += control->clock_offset_s;
   }

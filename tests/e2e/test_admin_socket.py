@@ -106,7 +106,7 @@ def test_unknown_commands_and_noise_are_refused(server):
             s.sendall(octets)
             return s.makefile("rb").read()
 
-    assert b"no such command; there are keys rekey" in say(b"halt and catch fire\n")
+    assert b"no such command; there are alarms, clients, keys rekey" in say(b"halt and catch fire\n")
     with contextlib.suppress(ConnectionResetError):  # more than one command has: it hangs up
         assert say(b"x" * 300) == b""
     assert b"no such command" in say(bytes(range(11, 200)) + b"\n")

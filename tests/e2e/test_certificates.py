@@ -124,7 +124,12 @@ def test_reload_adds_a_certificate_or_with_one_bad_file_nothing(start, tmp_path)
         d.write_config()
         assert "nothing is changed" in d.ask("reload").stderr
         assert served(d, "two.test") == ("one.test", "ECDSA")
+        # Where nothing was at the start the sandbox shows nothing.
         d.settings.update(settings_of(one, daemons.LabCertificates(str(tmp_path / "3"), ["two.test"])))
+        d.write_config()
+        if re.search(r"Landlock \d", d.log()):
+            assert "does not show directories that nothing named at the start: restart" in d.ask("reload").stderr
+        d.settings.update(settings_of(one, daemons.LabCertificates(str(tmp_path / "1" / "3"), ["two.test"])))
         d.write_config()
         d.command("reload")
         assert served(d, "two.test") == ("two.test", "ECDSA")

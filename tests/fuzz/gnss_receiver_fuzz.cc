@@ -2,10 +2,12 @@
 // input is records, without checksums: {milliseconds * 16 since the one before, length, octets}. An
 // octet 0xb5 begins a UBX message {0xb5, class, id, payload}, anything else is a sentence.
 #include <cmath>
+#include <cstdlib>
 #include <vector>
 
 #include "common/time/ntp_timestamp.h"
 #include "refclock/gnss/receiver.h"
+#include "refclock/gnss/sky_view.h"
 #include "tests/fuzz/property.h"
 
 using namespace timeball;
@@ -45,13 +47,27 @@ struct Checker {
   }
 };
 
-void take(Receiver& receiver, Bytes record, HostTime now, Reports& reports) {
+void take(Receiver& receiver, SkyView& view, Bytes record, HostTime now, Reports& reports) {
   if (record.size() < 3 || record[0] != 0xb5) {
-    receiver.take(nmea::decode(record), record.size() % 8 != 0, now, reports);
+    const nmea::Sentence sentence = nmea::decode(record);
+    receiver.take(sentence, record.size() % 8 != 0, now, reports);
+    view.take(sentence, now);
     return;
   }
   if (const auto message = ubx::decode({record[1], record[2], record.subspan(3)})) {
     receiver.take(*message, now, reports);
+    view.take(*message, now);
+  }
+}
+
+void check(const Sky& sky) {
+  require(sky.satellites.size() <= kMaxSatellites && sky.bands.size() <= kMaxRadioBands);
+  require(!sky.survey || std::isfinite(sky.survey->accuracy_m));
+  for (const RadioBand& band : sky.bands) require(band.agc >= 0 && band.agc <= 1);
+  for (const Satellite& s : sky.satellites) {
+    require(!s.elevation_deg || std::abs(*s.elevation_deg) <= 90);
+    require(!s.azimuth_deg || (*s.azimuth_deg >= 0 && *s.azimuth_deg < 360));
+    require(!s.cn0_dbhz || (*s.cn0_dbhz > 0 && *s.cn0_dbhz <= 255));
   }
 }
 
@@ -61,13 +77,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Receiver receiver({.pivot = kPivot,
                      .position = SurveyedPosition{48.1, 11.5, 560},
                      .nmea_settling = Duration(0)});
+  SkyView view;
   Reports reports;
   Checker checker{HostTime{kNsPerSecond}};
   ByteReader reader({data, size});
   while (reader.remaining() > 2) {
     checker.now = checker.now + std::chrono::milliseconds(16 * reader.u8());
     const std::size_t length = std::min<std::size_t>(reader.u8(), reader.remaining());
-    take(receiver, reader.take(length), checker.now, reports);
+    take(receiver, view, reader.take(length), checker.now, reports);
+    check(view.sky(checker.now));
     for (const Report& report : reports) std::visit(checker, report);
     reports.clear();
   }

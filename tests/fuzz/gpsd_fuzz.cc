@@ -14,6 +14,7 @@ void check(const GpsdFold::Observations& seen) {
   if (seen.label) require(seen.label->second.ns % timeball::kNsPerSecond == 0);
   if (seen.pulse) require(seen.pulse->clock.ns >= 0 && seen.pulse->real.ns >= 0);
   if (seen.quantisation) require(seen.quantisation->error_ps <= 1'000'000);
+  if (seen.sky) require(seen.sky->satellites.size() <= kMaxSatellites);
   if (seen.condition && seen.condition->time_accuracy)
     require(seen.condition->time_accuracy->count() >= 0);
 }

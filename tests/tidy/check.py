@@ -28,11 +28,11 @@ MAY_INCLUDE = {
 SERVER_BENCHES = re.compile(r"^bench/(responder|ke_bench|ke_floor|serving)")
 # Only the composition root knows the reference clocks, and what tells of them.
 REFCLOCK_USERS = {"server/timeballd.cc", "server/daemon.cc", "server/daemon.h", "server/refclock_options.cc",
-                  "server/refclock_options.h", "server/metrics.h"}
+                  "server/refclock_options.h", "server/snapshot.h", "server/clock_helper.h"}
 
 # Pure files take time, randomness and bytes as arguments.
 PURE = re.compile(
-    r"^(common/(base|time|crypto|ntp|nts)/|refclock/(gnss|rubidium|sim)/|server/(responder|access_policy|rate_limiter|transmit_delay|verdict|settings|refclock_options|cluster_document|cluster_member)[._])"
+    r"^(common/(base|time|crypto|ntp|nts)/|refclock/(gnss|rubidium|sim)/|server/(responder|access_policy|rate_limiter|transmit_delay|verdict|settings|alarms|busiest_clients|history|readiness|snapshot|status|refclock_options|cluster_document|cluster_member)[._])"
 )
 IMPURE = {"common/base/log.cc", "common/base/log.h", "common/crypto/entropy.cc", "common/crypto/entropy.h",
           "refclock/sim/pps_device.cc", "refclock/sim/pps_device.h", "refclock/sim/pps_preload.cc",

@@ -1,13 +1,12 @@
 #include "server/admin_http.h"
 
 #include <gtest/gtest.h>
-#include <prometheus/collectable.h>
-#include <prometheus/metric_family.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <cerrno>
 #include <cstring>
 #include <functional>
@@ -24,18 +23,16 @@ namespace {
 using namespace std::chrono_literals;
 using std::chrono::steady_clock;
 
-class OneGauge final : public prometheus::Collectable {
- public:
-  explicit OneGauge(std::string name) : name_(std::move(name)) {}
-  std::vector<prometheus::MetricFamily> Collect() const override {
-    prometheus::ClientMetric metric;
-    metric.gauge.value = 42;
-    return {{name_, "The answer", prometheus::MetricType::Gauge, {metric}}};
-  }
-
- private:
-  std::string name_;
-};
+HttpRoutes two_routes() {
+  HttpRoutes routes;
+  routes["/healthz"] = {"text/plain; charset=utf-8", [] { return HttpReply{200, "ok\n"}; }, true};
+  routes["/readyz"] = {"text/plain; charset=utf-8",
+                       [] {
+                         return HttpReply{503, "not yet\n"};
+                       },
+                       false};
+  return routes;
+}
 
 // A client's end of one connection.
 class Client {
@@ -76,6 +73,28 @@ class Client {
       out.append(part, static_cast<std::size_t>(got));
     }
   }
+  // As much as is asked for, or what came before the server's close.
+  std::string receive(std::size_t length) {
+    std::string out(length, '\0');
+    std::size_t have = 0;
+    while (have < length) {
+      const ssize_t got = ::recv(socket_, out.data() + have, length - have, 0);
+      if (got <= 0) break;
+      have += static_cast<std::size_t>(got);
+    }
+    out.resize(have);
+    return out;
+  }
+  // Up to the end of the header.
+  std::string receive_head() {
+    std::string out;
+    while (!out.ends_with("\r\n\r\n")) {
+      const std::string octet = receive(1);
+      if (octet.empty()) break;
+      out += octet;
+    }
+    return out;
+  }
   bool has_input() const {
     char octet = 0;
     return ::recv(socket_, &octet, 1, MSG_DONTWAIT | MSG_PEEK) > 0;
@@ -92,13 +111,12 @@ class Client {
 // An AdminHttp on a loopback port, its context run by a thread.
 class Running {
  public:
-  explicit Running(const AdminHttp::Limits& limits = {}, const char* local = "127.0.0.1") {
+  explicit Running(const AdminHttp::Limits& limits = {}, const char* local = "127.0.0.1")
+      : Running({limits, std::nullopt, nullptr}, local) {}
+  explicit Running(AdminHttp::Options options, const char* local = "127.0.0.1") {
     net::Endpoint any;
     any.address = *net::IpAddress::parse(local);
-    auto opened = AdminHttp::open(
-        context_, any,
-        {std::make_shared<OneGauge>("first_gauge"), std::make_shared<OneGauge>("second_gauge")},
-        limits);
+    auto opened = AdminHttp::open(context_, any, two_routes(), std::move(options));
     if (!opened) throw std::runtime_error(opened.error().message);
     server_.emplace(std::move(*opened));
     thread_ = std::thread([this] { context_.run(); });
@@ -109,6 +127,9 @@ class Running {
   }
 
   net::Endpoint endpoint() const { return server_->local(); }
+  void publish(const std::string& data) {
+    boost::asio::post(context_, [this, data] { server_->publish("status", data); });
+  }
   std::string ask(std::string_view request) const { return Client(endpoint()).ask(request); }
 
  private:
@@ -141,31 +162,44 @@ TEST(AdminHttp, HealthzSaysOk) {
   EXPECT_EQ(body(response), "ok\n");
 }
 
-TEST(AdminHttp, MetricsComeFromEveryCollectable) {
+TEST(AdminHttp, ARouteSaysItsStatus) {
   const Running server;
-  const std::string response = server.ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
-  EXPECT_EQ(status_line(response), "HTTP/1.1 200 OK");
-  EXPECT_TRUE(has_line(response, "Content-Type: text/plain; version=0.0.4; charset=utf-8"));
-  EXPECT_EQ(body(response),
-            "# HELP first_gauge The answer\n# TYPE first_gauge gauge\nfirst_gauge 42\n"
-            "# HELP second_gauge The answer\n# TYPE second_gauge gauge\nsecond_gauge 42\n");
+  const std::string response = server.ask("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(status_line(response), "HTTP/1.1 503 Service Unavailable");
+  EXPECT_EQ(body(response), "not yet\n");
+}
+
+TEST(AdminHttp, EveryResponseIsHardened) {
+  const Running server;
+  for (const std::string request : {"GET /healthz HTTP/1.1\r\n\r\n", "GET /no HTTP/1.1\r\n\r\n",
+                                    "PUT / HTTP/1.1\r\n\r\n", "rubbish\r\n\r\n"}) {
+    const std::string response = server.ask(request);
+    EXPECT_TRUE(has_line(response,
+                         "Content-Security-Policy: default-src 'none'; script-src 'self'; "
+                         "style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri "
+                         "'none'; form-action 'none'; frame-ancestors 'none'"))
+        << response;
+    EXPECT_TRUE(has_line(response, "X-Content-Type-Options: nosniff"));
+    EXPECT_TRUE(has_line(response, "Referrer-Policy: no-referrer"));
+    EXPECT_TRUE(has_line(response, "Cache-Control: no-store"));
+  }
 }
 
 TEST(AdminHttp, QueryIsIgnored) {
   const Running server;
-  EXPECT_EQ(status_line(server.ask("GET /metrics?collect=all HTTP/1.1\r\nHost: x\r\n\r\n")),
+  EXPECT_EQ(status_line(server.ask("GET /healthz?collect=all HTTP/1.1\r\nHost: x\r\n\r\n")),
             "HTTP/1.1 200 OK");
 }
 
 TEST(AdminHttp, ServesIpv6) {
-  const Running server({}, "::1");
+  const Running server(AdminHttp::Limits{}, "::1");
   EXPECT_EQ(server.endpoint().to_string().substr(0, 6), "[::1]:");
   EXPECT_EQ(status_line(server.ask(kGetHealth)), "HTTP/1.1 200 OK");
 }
 
 TEST(AdminHttp, UnknownPathIsNotFound) {
   const Running server;
-  for (const std::string path : {"/", "/metricsx", "/metrics/", "/../etc/passwd", "*"}) {
+  for (const std::string path : {"/", "/healthzx", "/healthz/", "/../etc/passwd", "*"}) {
     EXPECT_EQ(status_line(server.ask("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n")),
               "HTTP/1.1 404 Not Found")
         << path;
@@ -176,7 +210,7 @@ TEST(AdminHttp, OtherMethodsAreNotAllowed) {
   const Running server;
   for (const std::string method : {"POST", "PUT", "DELETE", "HEAD", "OPTIONS"}) {
     const std::string response =
-        server.ask(method + " /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+        server.ask(method + " /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
     EXPECT_EQ(status_line(response), "HTTP/1.1 405 Method Not Allowed") << method;
     EXPECT_TRUE(has_line(response, "Allow: GET")) << method;
   }
@@ -285,6 +319,102 @@ TEST(AdminHttp, ServesAgainAfterDescriptorsRanOut) {
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
   EXPECT_EQ(body(waiting.receive_all().value_or("(kept waiting)")), "ok\n");
   EXPECT_EQ(body(server.ask(kGetHealth)), "ok\n");
+}
+
+// ---- The token.
+
+std::string with_header(std::string_view path, std::string_view header) {
+  return "GET " + std::string(path) + " HTTP/1.1\r\nHost: x\r\n" + std::string(header) + "\r\n";
+}
+
+TEST(AdminHttp, WithATokenOnlyOpenRoutesAreOpen) {
+  const Running server(AdminHttp::Options{{}, *AdminToken::parse("0123456789abcdef"), nullptr});
+  EXPECT_EQ(body(server.ask(kGetHealth)), "ok\n");
+  for (const char* path : {"/readyz", "/api/v1/events", "/no"}) {
+    for (const char* header :
+         {"", "Authorization: Bearer 0123456789abcdeX\r\n", "Authorization: 0123456789abcdef\r\n",
+          "Cookie: token=0123456789abcdef\r\n"}) {
+      const std::string response = server.ask(with_header(path, header));
+      EXPECT_EQ(status_line(response), "HTTP/1.1 401 Unauthorized") << path << header;
+      EXPECT_TRUE(has_line(response, "WWW-Authenticate: Basic realm=\"timeball\""));
+    }
+  }
+  const char* right = "Authorization: Bearer 0123456789abcdef\r\n";
+  EXPECT_EQ(body(server.ask(with_header("/readyz", right))), "not yet\n");
+  EXPECT_EQ(status_line(server.ask(with_header("/no", right))), "HTTP/1.1 404 Not Found");
+  EXPECT_EQ(status_line(server.ask(with_header("/readyz?token=0123456789abcdef", ""))),
+            "HTTP/1.1 401 Unauthorized");
+}
+
+// ---- Streams of events.
+
+constexpr std::string_view kGetEvents = "GET /api/v1/events HTTP/1.1\r\nHost: x\r\n\r\n";
+
+// Its header has come: it gets what is published from now on.
+struct StreamOf {
+  explicit StreamOf(const Running& server) : client(server.endpoint()) {
+    client.send(kGetEvents);
+    head = client.receive_head();
+  }
+  Client client;
+  std::string head;
+};
+
+TEST(AdminHttp, EventsComeToEveryStream) {
+  Running server;
+  server.publish("before");  // nobody is there
+  StreamOf a(server), b(server);
+  EXPECT_EQ(status_line(a.head), "HTTP/1.1 200 OK");
+  EXPECT_TRUE(has_line(a.head, "Content-Type: text/event-stream"));
+  EXPECT_TRUE(has_line(a.head, "Cache-Control: no-store"));
+  for (const std::string data : {"{\"a\":1}", "{\"a\":2}"}) {
+    const std::string event = "event: status\ndata: " + data + "\n\n";
+    server.publish(data);
+    EXPECT_EQ(a.client.receive(event.size()), event);
+    EXPECT_EQ(b.client.receive(event.size()), event);
+  }
+}
+
+TEST(AdminHttp, StreamsOutliveTheDeadlineOfRequests) {
+  Running server({.deadline = 100ms});
+  StreamOf stream(server);
+  std::this_thread::sleep_for(300ms);
+  server.publish("later");
+  const std::string event = "event: status\ndata: later\n\n";
+  EXPECT_EQ(stream.client.receive(event.size()), event);
+}
+
+TEST(AdminHttp, StreamsOverTheLimitAreRefusedAndPlacesComeBack) {
+  Running server({.streams = 1});
+  {
+    StreamOf first(server);
+    StreamOf second(server);
+    EXPECT_EQ(status_line(second.head), "HTTP/1.1 503 Service Unavailable");
+    EXPECT_EQ(body(server.ask(kGetHealth)), "ok\n");  // a stream takes no place of a request
+  }
+  std::string status;
+  for (int i = 0; i < 100 && status != "HTTP/1.1 200 OK"; ++i) {
+    server.publish("who is there?");
+    std::this_thread::sleep_for(10ms);
+    status = status_line(StreamOf(server).head);
+  }
+  EXPECT_EQ(status, "HTTP/1.1 200 OK");
+}
+
+TEST(AdminHttp, WhoDoesNotReadIsDroppedAndOthersGoOn) {
+  Running server({.streams = 2, .deadline = 200ms});
+  StreamOf silent(server), reader(server);
+  const std::string large(300'000, 'x');  // much more than the kernels keep
+  const std::string event = "event: status\ndata: " + large + "\n\n";
+  std::string head;
+  for (int i = 0; i < 50 && !head.starts_with("HTTP/1.1 200"); ++i) {
+    server.publish(large);
+    EXPECT_EQ(reader.client.receive(event.size()), event);
+    std::this_thread::sleep_for(20ms);
+    StreamOf third(server);  // as soon as the silent one's place is free
+    head = third.head;
+  }
+  EXPECT_TRUE(head.starts_with("HTTP/1.1 200")) << head;
 }
 
 TEST(AdminHttp, AddressInUseIsNamed) {

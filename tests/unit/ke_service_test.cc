@@ -247,6 +247,7 @@ class KeServiceTest : public testing::Test {
 
   void start() {
     service_ = std::make_unique<KeService>(config_, policy_, tls_, keys_);
+    service_->listen();
     service_->start();
   }
   net::Endpoint endpoint() const { return service_->endpoints().at(0); }
@@ -761,7 +762,7 @@ TEST_F(KeServiceTest, AnAddressInUseIsOneSentence) {
   config_.listen = {endpoint()};
   KeService second(config_, policy_, tls_, keys_);
   try {
-    second.start();
+    second.listen();
     FAIL() << "two daemons would share the port";
   } catch (const std::runtime_error& error) {
     EXPECT_EQ(error.what(), "nts_ke.listen: cannot listen on " + endpoint().to_string() +
@@ -773,7 +774,7 @@ TEST_F(KeServiceTest, AnAddressInUseIsOneSentence) {
 TEST_F(KeServiceTest, AnAddressThatIsNotOursIsOneSentence) {
   config_.listen = {at("192.0.2.1", 0)};
   KeService service(config_, policy_, tls_, keys_);
-  EXPECT_THROW(service.start(), std::runtime_error);
+  EXPECT_THROW(service.listen(), std::runtime_error);
 }
 
 TEST_F(KeServiceTest, BothFamiliesShareAPort) {

@@ -203,8 +203,8 @@ TEST(GnssConfigurator, LostAndBrokenAnswersAreAskedForAgain) {
   int count = 0;
   bench.on_the_way = [&count](Octets octets) {
     ++count;
-    if (count % 3 == 1) return Octets{};
-    if (count % 3 == 2 && octets.size() > 8) octets[7] ^= 1;
+    if (count % 4 == 1) return Octets{};
+    if (count % 4 == 2 && octets.size() > 8) octets[7] ^= 1;
     return octets;
   };
   bench.run();

@@ -46,6 +46,33 @@ TEST(GpsdReportTest, Pps) {
   EXPECT_EQ(pps.error_ps, -4331);
 }
 
+// A satellite without gnssid, one that is not received, and what is no satellite.
+constexpr std::string_view kSky =
+    R"({"class":"SKY","device":"/dev/ttyS0","pdop":1.28,"tdop":0.63,"nSat":4,"uSat":1,"satellites":[)"
+    R"({"PRN":12,"gnssid":0,"svid":12,"el":41.6,"az":359.8,"ss":43.0,"used":true,"health":1},)"
+    R"({"PRN":131,"gnssid":1,"svid":131,"el":39.0,"az":174.0,"ss":0.0,"used":false},)"
+    R"({"PRN":70,"el":-91,"az":20,"ss":30,"used":false},7]})";
+
+TEST(GpsdReportTest, SkyHasItsSatellites) {
+  const auto report = parsed<GpsdSky>(kSky);
+  EXPECT_EQ(report.in_view, 4U);
+  EXPECT_DOUBLE_EQ(report.sky.pdop.value(), 1.28);
+  EXPECT_DOUBLE_EQ(report.sky.tdop.value(), 0.63);
+  const std::vector<Satellite> expected = {
+      {Constellation::kGps, 12, 42, 0, 43, true},
+      {Constellation::kSbas, 131, 39, 174, std::nullopt, false},
+      {Constellation::kUnknown, 70, std::nullopt, 20, 30, false}};
+  EXPECT_EQ(report.sky.satellites, expected);
+  GpsdFold fold;
+  EXPECT_EQ(fold.step(report, HostTime{1}).sky.value().satellites, expected);
+}
+
+TEST(GpsdReportTest, SkyIsBounded) {
+  std::string line = R"({"class":"SKY","satellites":[{"PRN":1})";
+  for (int i = 0; i < 500; ++i) line += R"(,{"PRN":2})";
+  EXPECT_EQ(parsed<GpsdSky>(line + "]}").sky.satellites.size(), kMaxSatellites);
+}
+
 TEST(GpsdReportTest, VersionAndOthers) {
   const auto version = parsed<GpsdVersion>(
       R"({"class":"VERSION","release":"3.22","rev":"3.22","proto_major":3,"proto_minor":14})");

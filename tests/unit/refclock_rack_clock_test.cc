@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "common/time/ntp_timestamp.h"
 
 namespace timeball::refclock {
@@ -77,6 +79,47 @@ TEST(RackClock, StatesAndAlarmsAreTimedAndCounted) {
   EXPECT_FALSE(rack.clock.status().alarms.has(Alarm::kPulsesMissing));
   for (int i = 0; i < 12; ++i) rack.second(false);
   EXPECT_EQ(rack.clock.status().raised[missing], 2U);
+}
+
+TEST(RackClock, AHoldoverTellsHowLongItMayLast) {
+  Rack rack;
+  for (int i = 0; i < 300; ++i) rack.second();
+  ASSERT_EQ(rack.clock.status().state, State::kLocked);
+  EXPECT_EQ(rack.clock.status().holdover, std::nullopt);
+  while (rack.clock.status().state == State::kLocked) rack.second(false);
+  ASSERT_EQ(rack.clock.status().state, State::kHoldover);
+  EXPECT_EQ(rack.clock.status().holdover, Duration(0));
+  EXPECT_EQ(rack.clock.status().holdover_remaining, std::nullopt);
+  for (int i = 0; i < 30; ++i) rack.second(false);
+  EXPECT_EQ(rack.clock.status().holdover, 30s);
+  const std::optional<Duration> said = rack.clock.status().holdover_remaining;
+  ASSERT_TRUE(said);
+  int lasted = 0;
+  for (; rack.clock.status().state == State::kHoldover; ++lasted) rack.second(false);
+  EXPECT_LE(*said, std::chrono::seconds(lasted * 3 / 2));
+  EXPECT_GE(*said, std::chrono::seconds(lasted * 2 / 3));
+  EXPECT_EQ(rack.clock.status().holdover, std::nullopt);
+}
+
+TEST(HoldoverForecast, FindsSpeedAndDrift) {
+  const auto bound = [](double t) {  // 0.5 ns/s, and 1e-4 ns/s^2
+    return Duration(300 + std::llround(0.5 * t + 1e-4 * t * t));
+  };
+  HoldoverForecast forecast(bound(0));
+  std::optional<Duration> left;
+  for (int t = 0; t <= 2'000; ++t) {
+    left = forecast.remaining(std::chrono::seconds(t), bound(t), 100us);
+    ASSERT_EQ(left.has_value(), t > 192) << t;  // after 100 ns, and one moment more
+  }
+  // 0.5 T + 1e-4 T^2 = 99,700 at T = 29,174 s.
+  EXPECT_NEAR(std::chrono::duration<double>(*left).count(), 29'174 - 2'000, 300);
+}
+
+TEST(HoldoverForecast, IsAYearAtMostAndNeverNegative) {
+  HoldoverForecast forecast(0ns);
+  EXPECT_EQ(forecast.remaining(1'000'000s, 100ns, 1s), std::nullopt);
+  EXPECT_EQ(forecast.remaining(1'000'001s, 100ns, 1s), std::chrono::hours(366 * 24));
+  EXPECT_EQ(forecast.remaining(1'000'002s, 2s, 1s), 0s);
 }
 
 TEST(RackClock, ALeapTableSpeaksOnceTheDateIsKnown) {

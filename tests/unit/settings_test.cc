@@ -419,14 +419,18 @@ const Bad kDoubtful[] = {
     {"NtsKeAloneWithKeysInEtcdAndNoCopy",
      "[ntp]\nlisten = []\n[nts_ke]\nserver = \"a.example\"\n[keys]\nprovider = \"etcd\"\n"
      "file = \"\"\n[etcd]\nendpoints = [\"127.0.0.1:2379\"]\nkey_file = \"k\"\n",
-     {"t.toml:7: keys.file: empty: all clients must run NTS-KE again after each restart; name a "
-      "file "
-      "to keep the keys"}},
+     {"t.toml:7: keys.file: empty: a start while etcd does not answer serves no NTS; name a file "
+      "for a sealed local copy"}},
     {"NtsKeAloneForBoth", "[ntp]\nlisten = []\n[nts_ke]\nserver = [\"192.0.2.1\", \"::1\"]\n", {}},
     {"PublicAdmin",
      "[admin]\nlisten = \"[::]:9123\"\n",
      {"t.toml:2: admin.listen: [::]:9123 is not a loopback address: whoever reaches it reads the "
-      "metrics; filter the port, or write \"127.0.0.1:9123\""}},
+      "metrics, the status and the configuration; set token_file and certificate, filter the port, "
+      "or write \"127.0.0.1:9123\""}},
+    {"PublicAdminWithAToken", "[admin]\nlisten = \"[::]:9123\"\ntoken_file = \"/t\"\n", {}},
+    {"PublicAdminWithTls",
+     "[admin]\nlisten = \"[::]:9123\"\ncertificate = \"/c\"\nprivate_key = \"/k\"\n",
+     {}},
     {"KeysInMemory",
      "[keys]\nfile = \"\"\n",
      {"t.toml:2: keys.file: empty: all clients must run NTS-KE again after each restart; name a "

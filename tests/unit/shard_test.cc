@@ -122,6 +122,7 @@ TEST_P(ShardTest, AnswersBothFamiliesAndCounts) {
   shard.stop();
   const auto plain = static_cast<std::size_t>(Verdict::kAnsweredPlain);
   EXPECT_EQ(shard.counters().verdicts[plain].value(), 2U);
+  EXPECT_EQ(shard.counters().batches.value(), 2U);  // one came after the other was answered
   EXPECT_EQ(shard.counters().datagrams_received.value(), 2U);
   EXPECT_EQ(shard.counters().datagrams_sent.value(), 2U);
   EXPECT_EQ(shard.counters().octets_sent.value(), 96U);

@@ -95,6 +95,7 @@ TEST(SystemClock, PublishesWhatTheKernelSaysNow) {
   good = true;
   SystemClock clock({}, [] { return good ? synchronised_kernel() : unsynchronised_kernel(); });
   EXPECT_TRUE(clock.state().load().synchronised());
+  clock.start();
   good = false;
   for (int i = 0; i < 300 && clock.state().load().synchronised(); ++i) {
     std::this_thread::sleep_for(milliseconds(10));

@@ -38,6 +38,12 @@ CapabilitySets capabilities() {
   return sets;
 }
 
+// What systemd's unit leaves, whose filter has no capset: the sandbox has no bind(2) to use it
+// with.
+bool only_to_bind(const CapabilitySets& sets) {
+  return (sets[0].permitted & ~capability(CAP_NET_BIND_SERVICE)) == 0 && sets[1].permitted == 0;
+}
+
 }  // namespace
 
 std::optional<Account> account_to_become(const ProcessConfig& config) {
@@ -68,13 +74,16 @@ void become(const std::optional<Account>& account, Capabilities kept) {
 // The inheritable ones go, and with them the ambient ones.
 void keep_capabilities(Capabilities kept) {
   CapabilitySets sets = capabilities();
+  const bool harmless = only_to_bind(sets);
   for (std::size_t i = 0; i < sets.size(); ++i) {
     sets[i].permitted &= static_cast<std::uint32_t>(kept >> (32 * i));
     sets[i].effective = sets[i].permitted;
     sets[i].inheritable = 0;
   }
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-  if (::syscall(SYS_capset, &header, sets.data()) != 0) throw cannot("drop capabilities");
+  if (::syscall(SYS_capset, &header, sets.data()) != 0 && !harmless) {
+    throw cannot("drop capabilities");
+  }
 }
 
 void allow_realtime(unsigned priority) {

@@ -21,6 +21,7 @@ class Machine:
         os.makedirs(self.directory)
         self.console = self.directory + ".console"
         self.process = self.pid = None
+        self.walked_s = 0.0  # of the manual's commands
 
     def prepare(self, packages, fetch=()):
         """Installs packages from the archive; of `fetch`, names or files, whatever they need is downloaded only."""

@@ -88,6 +88,13 @@ class Client:
         return json.loads(out)
 
 
+def test_build_dependencies_are_those_of_every_build():
+    with open(os.path.join(ROOT, "deploy", "debian", "control"), encoding="utf-8") as f:
+        declared = set(re.findall(r"^ ([a-z0-9.+-]+)", f.read().split("Build-Depends:")[1].split("Standards")[0], re.M))
+    needed = set(run(["bash", "-c", '. deploy/packages && printf "%s\\n" "${build_packages[@]}"'], cwd=ROOT).split())
+    assert declared - {"debhelper-compat", "dh-sequence-installsysusers"} == needed - {"g++", "python3"}  # Debian's own
+
+
 def test_packages_are_two(packages):
     assert set(packages) == {"timeball", "timeball-bench"}
 
@@ -99,9 +106,16 @@ def test_lintian_has_no_error(packages):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def do_walk(machine, name):
+    """What its commands show; how long they take is added up."""
+    begin = time.monotonic()
+    shown = "".join(machine.do("set -e\n" + block, timeout=180) for block in walk(name))
+    machine.walked_s += time.monotonic() - begin
+    return shown
+
+
 def test_install_as_the_manual_says(machine):
-    for block in walk("install"):
-        machine.do(block)
+    do_walk(machine, "install")
     assert machine.do("systemctl is-active timeballd").strip() == "active"
     assert machine.do("systemctl is-enabled timeballd").strip() == "enabled"
     for path, wanted in FILES.items():
@@ -130,11 +144,9 @@ def test_out_of_the_box_it_serves_and_says_that_it_does_not_know_the_time(machin
 
 def test_walk_to_a_client_synchronised_over_nts(machine):
     """Must show 6: every command is the manual's."""
-    begin = time.monotonic()
-    for name in ("lab", "client"):
-        for block in walk(name):
-            shown = machine.do("set -e\n" + block, timeout=180)
-    print(f"from the package's installation to a synchronised client: {time.monotonic() - begin:.0f} s")
+    do_walk(machine, "lab")
+    shown = do_walk(machine, "client")
+    print(f"from apt install ./timeball_*.deb to a synchronised client: {machine.walked_s:.0f} s of commands")
     row = next(line for line in machine.do("chronyc -n -c authdata").splitlines() if ",NTS," in line)
     assert int(row.split(",")[8]) > 0, row  # cookies
     assert re.search(r"^\^\* ", machine.do("chronyc -n sources"), re.M), shown

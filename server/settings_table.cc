@@ -799,7 +799,7 @@ void add_process(std::vector<Setting>& rows) {
 void add_rest(std::vector<Setting>& rows) {
   rows.push_back(row(&Config::admin, &AdminConfig::socket, Path{},
                      {"admin.socket", R"("/run/timeball/control")", "", kRestart,
-                      "Unix socket for timeball keys, reload and readmit; empty: off"}));
+                      "Unix socket for timeball status, keys, reload and readmit; empty: off"}));
   rows.push_back(row(&Config::admin, &AdminConfig::listen, OptionalEndpoint{kEndpoint},
                      {"admin.listen", R"("127.0.0.1:9123")", "", kRestart,
                       "TCP address of the panel, /metrics, /healthz, /readyz and /api/v1 (HTTP); "

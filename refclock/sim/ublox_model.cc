@@ -246,6 +246,15 @@ void UbloxModel::add_navigation(Octets& out, const Moment& t, const UbloxSky& sk
                   .put(44, std::uint32_t{700})
                   .octets());
   }
+  if (sends(0x01, 0x03)) {
+    add_frame(out, 0x0103,
+              Payload(16)
+                  .put(0, t.itow_ms())
+                  .put(4, static_cast<std::uint8_t>(sky.fix ? 5 : 0))
+                  .put(5, static_cast<std::uint8_t>(sky.fix ? 0x0d : 0))
+                  .put(7, static_cast<std::uint8_t>(bits(sky.spoofing) << 3))
+                  .octets());
+  }
   if (sends(0x01, 0x04)) {
     const std::uint16_t none = 9999;
     const bool positions = sky.fix && surveying();  // in time mode only the time is solved for

@@ -95,7 +95,7 @@ const Bad kNames[] = {
     {"InventedSection",
      "[metrics]\nport = 3\n",
      {"t.toml:1: unknown section \"metrics\"; there are ntp, nts_ke, crypto, keys, etcd, "
-      "access, rate_limit, refclock, clock, admin, log"}},
+      "access, rate_limit, refclock, clock, process, admin, log"}},
     {"KeyOutsideEverySection",
      "shards = 4\n",
      {"t.toml:1: the key \"shards\" stands outside every section; put it below a line such as "

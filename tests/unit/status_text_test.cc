@@ -69,7 +69,7 @@ TEST(StatusText, ColourIsForTerminalsOnly) {
 
 TEST(StatusText, AlarmsSayWhatToDo) {
   json::object status = locked();
-  status["alarms"] = {alarm("jamming", "major")};
+  status["alarms"] = json::array{alarm("jamming", "major")};
   EXPECT_EQ(alarms_text(status, false),
             "alarm        jamming (major), for 12 s\n"
             "             It is.\n"
@@ -104,7 +104,7 @@ TEST(StatusText, NothingIsTakenForGranted) {
     });
   }
   json::object hostile = locked();
-  hostile["alarms"] = {alarm("\x1b[2J", "minor")};
+  hostile["alarms"] = json::array{alarm("\x1b[2J", "minor")};
   EXPECT_EQ(status_text(hostile, false).find('\x1b'), std::string::npos);
 }
 
@@ -122,11 +122,11 @@ TEST(StatusHealth, IsAsBadAsTheWorstThing) {
   EXPECT_EQ(health_of({}, {}), Health::kUnknown);
 
   json::object status = locked();
-  status["alarms"] = {alarm("a", "minor")};
+  status["alarms"] = json::array{alarm("a", "minor")};
   EXPECT_EQ(health_of(status, {}), Health::kOk);
-  status["alarms"] = {alarm("a", "major"), alarm("b", "minor")};
+  status["alarms"] = json::array{alarm("a", "major"), alarm("b", "minor")};
   EXPECT_EQ(health_of(status, {}), Health::kWarning);
-  status["alarms"] = {alarm("a", "major"), alarm("b", "critical")};
+  status["alarms"] = json::array{alarm("a", "major"), alarm("b", "critical")};
   EXPECT_EQ(health_of(status, {}), Health::kCritical);
 
   json::object alone = locked();
@@ -136,7 +136,7 @@ TEST(StatusHealth, IsAsBadAsTheWorstThing) {
 
 TEST(StatusHealth, IsOneLineForAPlugin) {
   json::object status = locked();
-  status["alarms"] = {alarm("jamming", "major")};
+  status["alarms"] = json::array{alarm("jamming", "major")};
   EXPECT_EQ(plugin_text(status, {std::nullopt, std::chrono::microseconds(10)}),
             "TIMEBALL WARNING - right, within 312 ns, jamming | "
             "error_bound=3.12e-07s;;1e-05;0 offset=0.0001s requests=12345.6 handshakes=0.5\n");

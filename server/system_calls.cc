@@ -200,11 +200,27 @@ void add_clocks(Table& table) {
 
 // LeakSanitizer looks at the process from a child that traces it; a report is made by another.
 void add_sanitizers(Table& table) {
-  table.allow(kSanitizer, {SCMP_SYS(clone), SCMP_SYS(ptrace), SCMP_SYS(wait4), SCMP_SYS(prctl),
-                           SCMP_SYS(process_vm_readv), SCMP_SYS(pipe), SCMP_SYS(pipe2),
-                           SCMP_SYS(execve), SCMP_SYS(dup2), SCMP_SYS(getppid), SCMP_SYS(kill),
-                           SCMP_SYS(tgkill), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(mincore),
-                           SCMP_SYS(arch_prctl), SCMP_SYS(set_tid_address), SCMP_SYS(socketpair)});
+  table.allow(kSanitizer, {SCMP_SYS(clone),
+                           SCMP_SYS(ptrace),
+                           SCMP_SYS(wait4),
+                           SCMP_SYS(prctl),
+                           SCMP_SYS(process_vm_readv),
+                           SCMP_SYS(pipe),
+                           SCMP_SYS(pipe2),
+                           SCMP_SYS(execve),
+                           SCMP_SYS(dup2),
+                           SCMP_SYS(getppid),
+                           SCMP_SYS(kill),
+                           SCMP_SYS(tgkill),
+                           SCMP_SYS(fork),
+                           SCMP_SYS(vfork),
+                           SCMP_SYS(mincore),
+                           SCMP_SYS(arch_prctl),
+                           SCMP_SYS(set_tid_address),
+                           SCMP_SYS(socketpair),
+                           SCMP_SYS(open),
+                           SCMP_SYS(getdents),
+                           SCMP_SYS(waitid)});
 }
 
 // ---- What happens to a violation.

@@ -358,6 +358,6 @@ def test_help_and_man_page_are_of_one_source():
     for option in ("--rate", "--slow", "--i-own-this-server", "--server-pid", "--fail-p99"):
         assert f"    {option}" in text.out
         assert ".B " + option.replace("-", r"\-") in page.out
-    assert page.out.startswith(".TH NTSLOAD 1 ")
+    assert page.out.startswith('.TH "NTSLOAD" 1 ')
     with open(os.path.join(daemons.BUILD, "deploy", "ntsload.1"), encoding="utf-8") as built:
         assert built.read() == page.out

@@ -212,11 +212,37 @@ UbloxModel::Octets UbloxModel::epoch(UtcTime second, std::int32_t next_error_ps,
   ++survey_s_;
   const Moment moment(second, sky);
   add_navigation(out, moment, sky);
+  add_fix(out, moment, sky);
   add_timing(out, moment, next_error_ps, sky);
   add_health(out, moment, sky);
   add_nmea(out, moment, sky);
   if (sends(0x01, 0x61)) add_frame(out, 0x0161, Payload(4).put(0, moment.itow_ms()).octets());
   return out;
+}
+
+void UbloxModel::add_fix(Octets& out, const Moment& t, const UbloxSky& sky) const {
+  if (sends(0x01, 0x03)) {
+    add_frame(out, 0x0103,
+              Payload(16)
+                  .put(0, t.itow_ms())
+                  .put(4, static_cast<std::uint8_t>(sky.fix ? 5 : 0))
+                  .put(5, static_cast<std::uint8_t>(sky.fix ? 0x0d : 0))
+                  .put(7, static_cast<std::uint8_t>(bits(sky.spoofing) << 3))
+                  .octets());
+  }
+  if (sends(0x01, 0x04)) {
+    const std::uint16_t none = 9999;
+    const bool positions = sky.fix && surveying();  // in time mode only the time is solved for
+    add_frame(out, 0x0104,
+              Payload(18)
+                  .put(0, t.itow_ms())
+                  .put(4, positions ? std::uint16_t{130} : none)
+                  .put(6, positions ? std::uint16_t{112} : none)
+                  .put(8, sky.fix ? std::uint16_t{41} : none)
+                  .put(10, positions ? std::uint16_t{94} : none)
+                  .put(12, positions ? std::uint16_t{62} : none)
+                  .octets());
+  }
 }
 
 void UbloxModel::add_navigation(Octets& out, const Moment& t, const UbloxSky& sky) const {
@@ -244,28 +270,6 @@ void UbloxModel::add_navigation(Octets& out, const Moment& t, const UbloxSky& sk
                   .put(36, static_cast<std::int32_t>(kHeight_mm + sky.moved_m * 1000))
                   .put(40, std::uint32_t{400})
                   .put(44, std::uint32_t{700})
-                  .octets());
-  }
-  if (sends(0x01, 0x03)) {
-    add_frame(out, 0x0103,
-              Payload(16)
-                  .put(0, t.itow_ms())
-                  .put(4, static_cast<std::uint8_t>(sky.fix ? 5 : 0))
-                  .put(5, static_cast<std::uint8_t>(sky.fix ? 0x0d : 0))
-                  .put(7, static_cast<std::uint8_t>(bits(sky.spoofing) << 3))
-                  .octets());
-  }
-  if (sends(0x01, 0x04)) {
-    const std::uint16_t none = 9999;
-    const bool positions = sky.fix && surveying();  // in time mode only the time is solved for
-    add_frame(out, 0x0104,
-              Payload(18)
-                  .put(0, t.itow_ms())
-                  .put(4, positions ? std::uint16_t{130} : none)
-                  .put(6, positions ? std::uint16_t{112} : none)
-                  .put(8, sky.fix ? std::uint16_t{41} : none)
-                  .put(10, positions ? std::uint16_t{94} : none)
-                  .put(12, positions ? std::uint16_t{62} : none)
                   .octets());
   }
   if (sends(0x01, 0x21)) {

@@ -73,6 +73,7 @@ class UbloxModel {
   bool set_legacy(std::uint8_t id, Bytes payload, Octets& out);
   void add_version(Octets& out) const;
   void add_navigation(Octets& out, const Moment& moment, const UbloxSky& sky) const;
+  void add_fix(Octets& out, const Moment& moment, const UbloxSky& sky) const;
   void add_timing(Octets& out, const Moment& moment, std::int32_t next_error_ps,
                   const UbloxSky& sky) const;
   void add_health(Octets& out, const Moment& moment, const UbloxSky& sky) const;

@@ -137,73 +137,79 @@ Raised of_rubidium(const Snapshot& s) {
   return of_rack<alarm>(s);
 }
 
-constexpr AlarmKind rack_kind(Alarm alarm, Severity severity, std::string_view meaning,
-                              std::string_view action, Raised (*raised)(const Snapshot&)) {
+// Of any rack, of one with a receiver, of one with a rubidium.
+template <Alarm alarm>
+constexpr AlarmKind rack_kind(Severity severity, std::string_view meaning, std::string_view action,
+                              Raised (*raised)(const Snapshot&) = &of_rack<alarm>) {
   return {name_of(alarm), severity, meaning, action, raised, false, true};
+}
+template <Alarm alarm>
+constexpr AlarmKind receiver_kind(Severity severity, std::string_view meaning,
+                                  std::string_view action) {
+  return rack_kind<alarm>(severity, meaning, action, &of_receiver<alarm>);
+}
+template <Alarm alarm>
+constexpr AlarmKind rubidium_kind(Severity severity, std::string_view meaning,
+                                  std::string_view action) {
+  return rack_kind<alarm>(severity, meaning, action, &of_rubidium<alarm>);
 }
 
 constexpr AlarmKind kRack[] = {
-    rack_kind(Alarm::kBoundExceeded, kCritical,
-              "The error bound has passed holdover_limit; the time is served as unsynchronised.",
-              "Bring GNSS back: receiver, antenna, cable, pulse.", &of_rack<Alarm::kBoundExceeded>),
-    rack_kind(Alarm::kPulsesMissing, kMajor, "No pulse of the receiver has been of use lately.",
-              "Look at the antenna, its cable, the fix, and the wire of the pulse.",
-              &of_rack<Alarm::kPulsesMissing>),
-    rack_kind(Alarm::kLabelDisagrees, kMajor,
-              "The receiver names another second than the one counted here; it is excluded.",
-              "Compare with another source; if the receiver is right, run timeball readmit.",
-              &of_rack<Alarm::kLabelDisagrees>),
-    rack_kind(Alarm::kPhaseStep, kMajor,
-              "The pulse is not where our own clocks say it must be; GNSS is excluded.",
-              "Suspect spoofing, a changed cable or a restarted receiver; then timeball readmit.",
-              &of_rack<Alarm::kPhaseStep>),
-    rack_kind(Alarm::kPhaseSlope, kMajor,
-              "GNSS and rubidium part faster than both may; which of them is wrong is not known.",
-              "Compare both with another source; if GNSS is right, run timeball readmit.",
-              &of_rack<Alarm::kPhaseSlope>),
-    rack_kind(Alarm::kJamming, kMajor, "The receiver reports jamming; GNSS is excluded.",
-              "Look for a transmitter near the antenna.", &of_receiver<Alarm::kJamming>),
-    rack_kind(Alarm::kSpoofing, kMajor, "The receiver reports spoofing; GNSS is excluded.",
-              "Treat it as an attack until another receiver says otherwise.",
-              &of_receiver<Alarm::kSpoofing>),
-    rack_kind(Alarm::kPosition, kMajor,
-              "The receiver is not where it was surveyed; GNSS is excluded.",
-              "If the antenna was moved, correct position; else suspect spoofing.",
-              &of_receiver<Alarm::kPosition>),
-    rack_kind(Alarm::kAntenna, kMajor, "The receiver reports its antenna as open or shorted.",
-              "Look at the antenna, its cable and its power.", &of_receiver<Alarm::kAntenna>),
-    rack_kind(Alarm::kRubidiumUnlocked, kMajor, "The rubidium is not locked to its line.",
-              "Give it ten minutes to warm up; then look at its readings and its supply.",
-              &of_rubidium<Alarm::kRubidiumUnlocked>),
-    rack_kind(Alarm::kRubidiumSilent, kMajor, "The rubidium tells nothing, or its pulse is gone.",
-              "Look at its serial line, its pulse's wire and its supply.",
-              &of_rubidium<Alarm::kRubidiumSilent>),
-    rack_kind(Alarm::kLeapDisagreement, kMajor,
-              "Sources contradict each other about a leap second.",
-              "Update tzdata; compare with IERS Bulletin C.", &of_rack<Alarm::kLeapDisagreement>),
-    rack_kind(Alarm::kHostClock, kMajor,
-              "This machine's crystal left its limits: every pulse at once was elsewhere.",
-              "Suspect the machine: temperature, a suspended guest, a bad clock source.",
-              &of_rack<Alarm::kHostClock>),
-    rack_kind(Alarm::kSourcesDisagree, kMajor,
-              "The other sources have no majority, or it contradicts us.",
-              "Find the source that is wrong and remove it.", &of_rack<Alarm::kSourcesDisagree>),
-    rack_kind(Alarm::kForeignSteering, kMajor, "Somebody else moves the kernel's clock.",
-              "Stop the other time client, or whatever virtualisation sets the clock.",
-              &of_rack<Alarm::kForeignSteering>),
-    rack_kind(Alarm::kWeekRollover, kMinor,
-              "The receiver's date is whole periods of 1024 weeks off, and was corrected.",
-              "Update the receiver's firmware.", &of_receiver<Alarm::kWeekRollover>),
-    rack_kind(Alarm::kRubidiumJumped, kMinor, "The rubidium's pulse moved.",
-              "Look for a restart or a loose wire, if it happens again.",
-              &of_rubidium<Alarm::kRubidiumJumped>),
-    rack_kind(Alarm::kRubidiumTemperature, kMinor,
-              "The rubidium's temperature changed by more than its limits are good for.",
-              "Look at the room's cooling and the air around the rubidium.",
-              &of_rubidium<Alarm::kRubidiumTemperature>),
-    rack_kind(Alarm::kLeapUnknown, kMinor,
-              "No source of leap seconds is trusted and current; none is announced.",
-              "Update tzdata; look at clock.leap_file.", &of_rack<Alarm::kLeapUnknown>),
+    rack_kind<Alarm::kBoundExceeded>(
+        kCritical,
+        "The error bound has passed holdover_limit; the time is served as unsynchronised.",
+        "Bring GNSS back: receiver, antenna, cable, pulse."),
+    rack_kind<Alarm::kPulsesMissing>(
+        kMajor, "No pulse of the receiver has been of use lately.",
+        "Look at the antenna, its cable, the fix, and the wire of the pulse."),
+    rack_kind<Alarm::kLabelDisagrees>(
+        kMajor, "The receiver names another second than the one counted here; it is excluded.",
+        "Compare with another source; if the receiver is right, run timeball readmit."),
+    rack_kind<Alarm::kPhaseStep>(
+        kMajor, "The pulse is not where our own clocks say it must be; GNSS is excluded.",
+        "Suspect spoofing, a changed cable or a restarted receiver; then timeball readmit."),
+    rack_kind<Alarm::kPhaseSlope>(
+        kMajor, "GNSS and rubidium part faster than both may; which of them is wrong is not known.",
+        "Compare both with another source; if GNSS is right, run timeball readmit."),
+    receiver_kind<Alarm::kJamming>(kMajor, "The receiver reports jamming; GNSS is excluded.",
+                                   "Look for a transmitter near the antenna."),
+    receiver_kind<Alarm::kSpoofing>(kMajor, "The receiver reports spoofing; GNSS is excluded.",
+                                    "Treat it as an attack until another receiver says otherwise."),
+    receiver_kind<Alarm::kPosition>(
+        kMajor, "The receiver is not where it was surveyed; GNSS is excluded.",
+        "If the antenna was moved, correct position; else suspect spoofing."),
+    receiver_kind<Alarm::kAntenna>(kMajor, "The receiver reports its antenna as open or shorted.",
+                                   "Look at the antenna, its cable and its power."),
+    rubidium_kind<Alarm::kRubidiumUnlocked>(
+        kMajor, "The rubidium is not locked to its line.",
+        "Give it ten minutes to warm up; then look at its readings and its supply."),
+    rubidium_kind<Alarm::kRubidiumSilent>(
+        kMajor, "The rubidium tells nothing, or its pulse is gone.",
+        "Look at its serial line, its pulse's wire and its supply."),
+    rack_kind<Alarm::kLeapDisagreement>(kMajor,
+                                        "Sources contradict each other about a leap second.",
+                                        "Update tzdata; compare with IERS Bulletin C."),
+    rack_kind<Alarm::kHostClock>(
+        kMajor, "This machine's crystal left its limits: every pulse at once was elsewhere.",
+        "Suspect the machine: temperature, a suspended guest, a bad clock source."),
+    rack_kind<Alarm::kSourcesDisagree>(kMajor,
+                                       "The other sources have no majority, or it contradicts us.",
+                                       "Find the source that is wrong and remove it."),
+    rack_kind<Alarm::kForeignSteering>(
+        kMajor, "Somebody else moves the kernel's clock.",
+        "Stop the other time client, or whatever virtualisation sets the clock."),
+    receiver_kind<Alarm::kWeekRollover>(
+        kMinor, "The receiver's date is whole periods of 1024 weeks off, and was corrected.",
+        "Update the receiver's firmware."),
+    rubidium_kind<Alarm::kRubidiumJumped>(
+        kMinor, "The rubidium's pulse moved.",
+        "Look for a restart or a loose wire, if it happens again."),
+    rubidium_kind<Alarm::kRubidiumTemperature>(
+        kMinor, "The rubidium's temperature changed by more than its limits are good for.",
+        "Look at the room's cooling and the air around the rubidium."),
+    rack_kind<Alarm::kLeapUnknown>(
+        kMinor, "No source of leap seconds is trusted and current; none is announced.",
+        "Update tzdata; look at clock.leap_file."),
 };
 static_assert(std::size(kRack) == refclock::kAlarmCount);
 

@@ -107,6 +107,11 @@ struct ReferenceClock {
   }
   void start() { rack ? rack->start() : kernel->start(); }
   const Seqlock<ClockState>& state() const { return rack ? rack->state() : kernel->state(); }
+  // What may be said now.
+  ClockSample now() const {
+    const KernelTime read_at = read_kernel_time();
+    return {state().load().at(read_at), read_at};
+  }
 
   std::unique_ptr<refclock::SystemClock> kernel;
   std::unique_ptr<refclock::Rack> rack;
@@ -307,10 +312,7 @@ struct Daemon::Impl {
                            process.read()};
     };
     sources.keys = [this] { return keys_sample(*key_provider); };
-    sources.clock = [this] {
-      const KernelTime now = read_kernel_time();
-      return ClockSample{clock.state().load().at(now), now};
-    };
+    sources.clock = [this] { return clock.now(); };
     if (clock.rack) sources.rack = [this] { return clock.rack->status(); };
     if (certificates || admin_certificate) {
       sources.certificates = [this] {
@@ -415,21 +417,19 @@ struct Daemon::Impl {
 
   // Once it is known: a machine may start in 1970.
   std::optional<UtcTime> utc() const {
-    const KernelTime now = read_kernel_time();
-    const ClockState state = clock.state().load().at(now);
+    const auto [state, now] = clock.now();
     return state.synchronised() ? std::optional(state.utc(now)) : std::nullopt;
   }
 
   // For a person who asks the service manager.
   std::string status_line() const {
-    const KernelTime now = read_kernel_time();
-    const ClockState state = clock.state().load().at(now);
+    const ClockSample served = clock.now();
     const std::string source =
         clock.rack ? std::string(refclock::name_of(clock.rack->status().clock.state))
                    : "the kernel's clock";
-    if (!state.synchronised()) return source + ", unsynchronised";
-    return fmt::format("{}, stratum {}, true within {}", source, state.stratum,
-                       duration_text(state.root_dispersion(now) + state.root_delay / 2));
+    if (!served.state.synchronised()) return source + ", unsynchronised";
+    return fmt::format("{}, stratum {}, true within {}", source, served.state.stratum,
+                       duration_text(served.error_bound()));
   }
 
   void announce() {
@@ -480,7 +480,7 @@ struct Daemon::Impl {
       if (admin && admin->streams() > 0) {
         admin->publish("status", boost::json::serialize(monitor->status()));
       }
-      notifier.tick(status_line(), shard_turns());
+      notifier.tick([this] { return status_line(); }, shard_turns());
       tick();
     });
   }

@@ -219,9 +219,7 @@ constexpr Metric kMetrics[] = {
      kClock<[](const ClockSample& s) { return seconds(s.now - s.state.reference_time); }>},
     {"timeball_clock_error_bound_seconds", kGauge, "",
      "How wrong the time served may be: root dispersion and half of root delay",
-     kClock<[](const ClockSample& s) {
-       return seconds(s.state.root_dispersion(s.now) + s.state.root_delay / 2);
-     }>},
+     kClock<[](const ClockSample& s) { return seconds(s.error_bound()); }>},
 
     {"process_cpu_seconds_total", kCounter, "",
      "CPU time of all threads, the kernel's share included", &usage<&ProcessUsage::cpu_s>},

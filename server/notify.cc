@@ -37,9 +37,10 @@ void Notifier::stopping() {
   tell("STOPPING=1\nSTATUS=stopping");
 }
 
-void Notifier::tick(const std::string& status, const std::vector<std::uint64_t>& turns) {
+void Notifier::tick(const std::function<std::string()>& status,
+                    const std::vector<std::uint64_t>& turns) {
   if (progress_.all_moved(turns)) tell("WATCHDOG=1");
-  if (++ticks_ % kTicksPerStatus == 0) tell("STATUS=" + status);
+  if (++ticks_ % kTicksPerStatus == 0) tell("STATUS=" + status());
 }
 
 }  // namespace timeball::server

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -25,8 +26,8 @@ class Notifier {
   void reloading();
   void stopping();
   // Once a second: the watchdog is fed when every one of `turns` has moved, and the status, one
-  // line, is told again every ten seconds.
-  void tick(const std::string& status, const std::vector<std::uint64_t>& turns);
+  // line, is asked for and told again every ten seconds.
+  void tick(const std::function<std::string()>& status, const std::vector<std::uint64_t>& turns);
 
  private:
   ProgressWatch progress_;

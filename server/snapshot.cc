@@ -26,9 +26,8 @@ std::optional<UtcTime> utc_of(const Snapshot& snapshot) {
 
 std::optional<Duration> error_bound_of(const Snapshot& snapshot) {
   if (!utc_of(snapshot)) return std::nullopt;
-  const auto& [state, now] = *snapshot.clock;
-  if (!state.synchronised()) return snapshot.rack->clock.bound;
-  return state.root_dispersion(now) + state.root_delay / 2;
+  if (!snapshot.clock->state.synchronised()) return snapshot.rack->clock.bound;
+  return snapshot.clock->error_bound();
 }
 
 }  // namespace timeball::server

@@ -46,6 +46,9 @@ struct KeysSample {
 struct ClockSample {
   ClockState state;  // as it may be said now (ClockState::at)
   KernelTime now;
+
+  // What ClockState promises.
+  Duration error_bound() const { return state.root_dispersion(now) + state.root_delay / 2; }
 };
 
 struct Quantiles {

@@ -22,10 +22,17 @@ constexpr const char* kCipherSuites =
     "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
 constexpr const char* kGroups = "X25519:P-256:P-384";
 
-// "ntske/1" as ALPN writes it: length, name.
-constexpr std::array<unsigned char, 8> kAlpnName = {7, 'n', 't', 's', 'k', 'e', '/', '1'};
-static_assert(kAlpnName.size() == nts::kAlpn.size() + 1);
-constexpr std::array<unsigned char, 9> kHttpName = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
+// A protocol as ALPN writes it (length, name), and what becomes of who offers only others.
+struct Protocol {
+  Bytes name;
+  int otherwise;
+};
+constexpr unsigned char kNtsKeName[] = {7, 'n', 't', 's', 'k', 'e', '/', '1'};
+static_assert(std::size(kNtsKeName) == nts::kAlpn.size() + 1);
+constexpr unsigned char kHttpName[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
+constexpr Protocol kNtsKe{kNtsKeName, SSL_TLSEXT_ERR_ALERT_FATAL};
+// It may speak this one all the same.
+constexpr Protocol kHttp{kHttpName, SSL_TLSEXT_ERR_NOACK};
 
 // Whether the client offers TLS 1.3 in supported_versions (RFC 8446, section 4.2.1).
 bool offers_tls13(SSL* ssl) {
@@ -56,23 +63,12 @@ int on_client_hello(SSL* ssl, int* alert, void*) {
 }
 
 int select_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
-                unsigned int in_size, void*) {
+                unsigned int in_size, void* protocol) {
+  const auto& [name, otherwise] = *static_cast<const Protocol*>(protocol);
   unsigned char* chosen = nullptr;
-  const int found =
-      SSL_select_next_proto(&chosen, out_size, kAlpnName.data(), kAlpnName.size(), in, in_size);
-  if (found != OPENSSL_NPN_NEGOTIATED) return SSL_TLSEXT_ERR_ALERT_FATAL;
-  *out = chosen;
-  return SSL_TLSEXT_ERR_OK;
-}
-
-// A client that offers only other protocols than ours is served all the same: it may speak this
-// one.
-int select_http(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
-                unsigned int in_size, void*) {
-  unsigned char* chosen = nullptr;
-  const int found =
-      SSL_select_next_proto(&chosen, out_size, kHttpName.data(), kHttpName.size(), in, in_size);
-  if (found != OPENSSL_NPN_NEGOTIATED) return SSL_TLSEXT_ERR_NOACK;
+  const int found = SSL_select_next_proto(&chosen, out_size, name.data(),
+                                          static_cast<unsigned>(name.size()), in, in_size);
+  if (found != OPENSSL_NPN_NEGOTIATED) return otherwise;
   *out = chosen;
   return SSL_TLSEXT_ERR_OK;
 }
@@ -83,7 +79,8 @@ bool set_rules(SSL_CTX* context, TlsUse use) {
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   if (use == TlsUse::kNtsKe) SSL_CTX_set_client_hello_cb(context, on_client_hello, nullptr);
-  SSL_CTX_set_alpn_select_cb(context, use == TlsUse::kNtsKe ? select_alpn : select_http, nullptr);
+  const Protocol& protocol = use == TlsUse::kNtsKe ? kNtsKe : kHttp;
+  SSL_CTX_set_alpn_select_cb(context, select_alpn, const_cast<Protocol*>(&protocol));
   return SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1 &&
          SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 &&
          SSL_CTX_set_ciphersuites(context, kCipherSuites) == 1 &&

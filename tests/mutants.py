@@ -44,8 +44,10 @@ TLS = of(
     (3, "*alert = SSL_AD_NO_APPLICATION_PROTOCOL;", "*alert = SSL_AD_HANDSHAKE_FAILURE;",
      "no ALPN: another alert"),
     (3, "return SSL_CLIENT_HELLO_ERROR;", "return SSL_CLIENT_HELLO_SUCCESS;", "no ALPN is taken"),
-    (3, "return SSL_TLSEXT_ERR_ALERT_FATAL;", "return SSL_TLSEXT_ERR_NOACK;", "wrong ALPN is taken"),
-    (3, "kAlpnName.size(), in, in_size);", "kAlpnName.size(), in, std::min(in_size, 1U + in[0]));",
+    (3, "{kNtsKeName, SSL_TLSEXT_ERR_ALERT_FATAL}", "{kNtsKeName, SSL_TLSEXT_ERR_NOACK}",
+     "wrong ALPN is taken"),
+    (3, "static_cast<unsigned>(name.size()), in, in_size);",
+     "static_cast<unsigned>(name.size()), in, std::min(in_size, 1U + in[0]));",
      "only the first name of the list counts"),
     (4, "SSL_CTX_set_num_tickets(context, 0)", "SSL_CTX_set_num_tickets(context, 2)", "session tickets are sent"),
     (4, "SSL_CTX_set_num_tickets(context, 0)",
@@ -56,8 +58,8 @@ TLS = of(
     (8, "if (session) SSL_set_accept_state(session.get());",
      "if (session) SSL_set_accept_state(session.get()), SSL_set_max_send_fragment(session.get(), 512);",
      "the response in several TLS records"),
-    (10, "SSL_CTX_set_alpn_select_cb(context, select_alpn, nullptr);",
-     "SSL_CTX_set_alpn_select_cb(context, select_alpn, nullptr);"
+    (10, "SSL_CTX_set_alpn_select_cb(context, select_alpn, const_cast<Protocol*>(&protocol));",
+     "SSL_CTX_set_alpn_select_cb(context, select_alpn, const_cast<Protocol*>(&protocol));"
      "SSL_CTX_set_tlsext_servername_callback(context, +[](SSL* s, int*, void*) -> int { return "
      "SSL_get_servername(s, TLSEXT_NAMETYPE_host_name) ? SSL_TLSEXT_ERR_ALERT_FATAL : SSL_TLSEXT_ERR_OK; });",
      "a client that names the server is refused"),

@@ -125,22 +125,16 @@ def unix_ns(stamp, near_ns):
     return ns + round((near_ns - ns) / era) * era
 
 
-class Watch:
-    """Reads the server ten times a second, in the background, and keeps what it saw."""
+class Background:
+    """Does step() every so often, on a thread of its own, for as long as the `with` lasts."""
 
-    def __init__(self, server, rack):
-        self.readings = []
-        self.faults = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(server, rack))
+    def __init__(self, every_s):
+        self._every_s, self._stop = every_s, threading.Event()
+        self._thread = threading.Thread(target=self._run)
 
-    def _run(self, server, rack):
-        while not self._stop.wait(0.1):
-            try:
-                self.readings.append(Reading(server, rack))
-            except Exception as fault:  # pylint: disable=broad-except
-                self.faults.append(fault)
-                return
+    def _run(self):
+        while not self._stop.wait(self._every_s):
+            self.step()
 
     def __enter__(self):
         self._thread.start()
@@ -149,6 +143,23 @@ class Watch:
     def __exit__(self, *_):
         self._stop.set()
         self._thread.join()
+
+
+class Watch(Background):
+    """Reads the server ten times a second, in the background, and keeps what it saw."""
+
+    def __init__(self, server, rack):
+        super().__init__(0.1)
+        self.server, self.rack = server, rack
+        self.readings = []
+        self.faults = []
+
+    def step(self):
+        try:
+            self.readings.append(Reading(self.server, self.rack))
+        except Exception as fault:  # pylint: disable=broad-except
+            self.faults.append(fault)
+            self._stop.set()
 
     def check(self):
         assert not self.faults, self.faults

@@ -120,30 +120,19 @@ def leap_file(path, expires):
     return str(path)
 
 
-class Samples:
+class Samples(racks.Background):
     """Another program that tells the time by chrony's SOCK, twice a second: rightly, or wrongly by so much."""
 
     def __init__(self, path, truth_ns):
+        super().__init__(0.5)
         self.path, self.truth_ns, self.wrong_s = path, truth_ns, 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
 
-    def _run(self):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
-            while not self._stop.wait(0.5):
-                now = time.time_ns()
-                offset = self.truth_ns() / 1e9 + self.wrong_s
-                with contextlib.suppress(OSError):  # the server starts again
-                    s.connect(self.path)
-                    s.send(struct.pack("qqdiiii", now // 10**9, now % 10**9 // 1000, offset, 0, 0, 0, 0x534F434B))
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
+    def step(self):
+        now = time.time_ns()
+        offset = self.truth_ns() / 1e9 + self.wrong_s
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s, contextlib.suppress(OSError):  # the server starts again
+            s.connect(self.path)
+            s.send(struct.pack("qqdiiii", now // 10**9, now % 10**9 // 1000, offset, 0, 0, 0, 0x534F434B))
 
 
 class MadeUp(http.server.ThreadingHTTPServer):

@@ -325,10 +325,12 @@ struct Daemon::Impl {
   }
 
   void run() {
+    prefer_shards();
     const std::string sandbox = enter_sandbox(config, config_path);
+    for (const auto& shard : shards) shard->start();
+    be_realtime(0);
     key_provider->start();
     clock.start();
-    for (const auto& shard : shards) start(*shard);
     if (ke_service) ke_service->start();
     announce();
     spdlog::info("sandbox {}", sandbox);
@@ -341,12 +343,14 @@ struct Daemon::Impl {
     for (const auto& shard : shards) shard->stop();
   }
 
-  void start(Shard& shard) {
-    shard.start();
+  // Where the right to it is still there; the shards, started by this thread, inherit it.
+  void prefer_shards() {
     const unsigned priority = config.ntp.realtime_priority;
-    if (priority == 0 || be_realtime(shard.thread(), priority)) return;
-    spdlog::warn("ntp.realtime_priority = {}: not permitted; grant LimitRTPRIO={}, or write 0",
-                 priority, priority);
+    if (priority == 0 || shards.empty() || be_realtime(priority)) return;
+    spdlog::warn(
+        "ntp.realtime_priority = {}: not permitted; grant CAP_SYS_NICE or LimitRTPRIO={}, or "
+        "write 0",
+        priority, priority);
   }
 
   void wait_for_signal() {

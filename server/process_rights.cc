@@ -86,15 +86,6 @@ void keep_capabilities(Capabilities kept) {
   }
 }
 
-void allow_realtime(unsigned priority) {
-  rlimit limit{};
-  ::getrlimit(RLIMIT_RTPRIO, &limit);
-  if (limit.rlim_cur >= priority) return;
-  limit.rlim_cur = priority;
-  limit.rlim_max = std::max<rlim_t>(limit.rlim_max, priority);
-  ::setrlimit(RLIMIT_RTPRIO, &limit);  // refused: the shards say so
-}
-
 void raise_descriptor_limit() {
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);

@@ -1,7 +1,7 @@
 // Whom the process runs as, and which of root's rights it keeps. Start as root: it becomes the
-// user of [process] at once, and keeps CAP_NET_BIND_SERVICE until everything is bound. Started as
-// somebody else (systemd's User= with AmbientCapabilities=) it stays that, and keeps no more
-// either.
+// user of [process] at once, and keeps until the sandbox what it takes to bind and to be given
+// real-time priority (CAP_NET_BIND_SERVICE, CAP_SYS_NICE). Started as somebody else (systemd's
+// User= with AmbientCapabilities=) it stays that, and keeps no more either.
 //
 // Capabilities belong to threads: all of this before any other thread starts. Errors are
 // std::runtime_error with one sentence that says what to do.
@@ -37,8 +37,6 @@ void become(const std::optional<Account>& account, Capabilities kept);
 // Of the capabilities there are keeps these.
 void keep_capabilities(Capabilities kept);
 
-// What root may grant to itself, for the time after: SCHED_FIFO up to that priority.
-void allow_realtime(unsigned priority);
 // As many descriptors as the system lets us have: what starts us leaves the usual 1,024 for the
 // sake of programs that call select().
 void raise_descriptor_limit();

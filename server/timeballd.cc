@@ -90,8 +90,9 @@ Place take_place(const std::string& config_path, bool to_serve) {
     place.adjust = timeball::server::start_clock_helper(account, config.process.sandbox);
   }
   timeball::server::raise_descriptor_limit();
-  timeball::server::allow_realtime(config.ntp.realtime_priority);
-  timeball::server::become(account, timeball::server::capability(CAP_NET_BIND_SERVICE));
+  auto kept = timeball::server::capability(CAP_NET_BIND_SERVICE);
+  if (config.ntp.realtime_priority != 0) kept |= timeball::server::capability(CAP_SYS_NICE);
+  timeball::server::become(account, kept);
   forbid_core_dumps();  // to become another user undoes it
   return place;
 }

@@ -42,11 +42,13 @@ inline bool be_nice(unsigned niceness) {
   return setpriority(PRIO_PROCESS, 0, static_cast<int>(niceness)) == 0;
 }
 
-// The thread runs before all of normal priority (SCHED_FIFO, 1 to 99), to which the kernel leaves
-// a twentieth of the CPU. False: the process lacks the right (CAP_SYS_NICE, or RLIMIT_RTPRIO).
-inline bool be_realtime(pthread_t thread, unsigned priority) {
+// The calling thread, and those it starts, run before all of normal priority (SCHED_FIFO, 1 to 99),
+// to which the kernel leaves a twentieth of the CPU; 0: among them, which always may be. False: the
+// process lacks the right (CAP_SYS_NICE, or RLIMIT_RTPRIO).
+inline bool be_realtime(unsigned priority) {
   const sched_param parameters{.sched_priority = static_cast<int>(priority)};
-  return pthread_setschedparam(thread, SCHED_FIFO, &parameters) == 0;
+  return pthread_setschedparam(pthread_self(), priority == 0 ? SCHED_OTHER : SCHED_FIFO,
+                               &parameters) == 0;
 }
 
 }  // namespace timeball

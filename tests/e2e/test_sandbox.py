@@ -41,6 +41,30 @@ def given_to_nobody(d):
     return d
 
 
+def schedulers(d):
+    """Of its threads, by their names: (policy, priority)."""
+    found = {}
+    for task in os.listdir(f"/proc/{d.process.pid}/task"):
+        with open(f"/proc/{d.process.pid}/task/{task}/comm", encoding="ascii") as f:
+            policy, priority = os.sched_getscheduler(int(task)), os.sched_getparam(int(task)).sched_priority
+            found.setdefault(f.read().strip(), set()).add((policy, priority))
+    return found
+
+
+@needs_root
+@pytest.mark.parametrize("user", ["root", "nobody"])
+def test_the_shards_alone_are_given_real_time_priority(start, user):
+    """Without CAP_SYS_RESOURCE, too, as in containers. Where nobody may have it the log says so."""
+    d = start({"ntp.realtime_priority": 2})
+    permitted = subprocess.run(["chrt", "-f", "2", "true"], check=False, stderr=subprocess.DEVNULL).returncode == 0
+    with given_to_nobody(d) if user == "nobody" else d:
+        found = schedulers(d)
+        assert found.pop("shard") == {(os.SCHED_FIFO, 2) if permitted else (os.SCHED_OTHER, 0)}
+        assert found and all(each == {(os.SCHED_OTHER, 0)} for each in found.values()), found
+        assert ("realtime_priority = 2: not permitted" in d.log()) != permitted
+        assert not any(capabilities(status_of(d.process)))
+
+
 def self_test(d):
     d.write_config()
     return subprocess.run([daemons.BINARY, "--config", d.config_file, "--self-test-sandbox"], capture_output=True,

@@ -199,18 +199,20 @@ def toml_value(value):
 
 
 def wait_for(condition, timeout=15.0, what="condition"):
-    """Polls; returns what the condition gave."""
+    """Polls; returns what the condition gave. What it waits for may be a function, asked when it is too late."""
     deadline = time.monotonic() + timeout
     while True:
         result = condition()
         if result:
             return result
-        assert time.monotonic() < deadline, f"timed out: {what}"
+        assert time.monotonic() < deadline, f"timed out: {what() if callable(what) else what}"
         time.sleep(0.02)
 
 
 class Daemon:
     """One running daemon with a configuration of its own. Settings: "section.key" = value."""
+
+    started = []
 
     def __init__(self, directory, certificates, settings=None, refclock=None, environment=None,
                  descriptors=None, wrapper=(), https=None):
@@ -272,6 +274,7 @@ class Daemon:
             self.process = subprocess.Popen([*self.wrapper, BINARY, "--config", self.config_file],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env=environment, preexec_fn=self._limit)
+        Daemon.started.append(self)
         return self
 
     def _limit(self):
@@ -280,7 +283,7 @@ class Daemon:
 
     def start(self):
         self.spawn()
-        wait_for(self._ready, what=f"daemon ready; its log:\n{self.log()}")
+        wait_for(self._ready, what=lambda: f"daemon ready; its log:\n{self.log()}")
         return self
 
     def _ready(self):

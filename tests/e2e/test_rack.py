@@ -154,7 +154,7 @@ def test_second_process_on_the_port_is_named(start, tmp_path):
     no_rights = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
     with SimulatedRack(tmp_path / "devices", "--warm-up", "3s") as rack, \
          start({**SETTINGS, "process.sandbox": "off"}, refclock=rack.refclocks(), environment=environment()) as d:
-        daemons.wait_for(lambda: lines(d, "rubidium: open"), what="open")
+        daemons.wait_for(lambda: lines(d, "/rubidium: open"), what="open")  # and not its pulse, pps-rubidium
         fd = os.open(os.path.realpath(rack.path("rubidium")), os.O_RDONLY | os.O_NOCTTY)
         with subprocess.Popen([*no_rights, "sleep", "60"], stdin=fd) as intruder:
             os.close(fd)

@@ -88,7 +88,7 @@ class Prometheus(Peer):
             seen.update({name: a["annotations"] for (name, at), a in self.alerts().items() if at == where and name in names})
             return len(seen) == len(names)
 
-        wait_for(all_seen, timeout, f"fire: {set(names) - set(seen)}")
+        wait_for(all_seen, timeout, lambda: f"fire: {set(names) - set(seen)}")
         return seen
 
     def clear(self, server, *names, timeout=40):

@@ -72,6 +72,13 @@ class LogHistogram {
   double min() const { return count_ ? min_ : 0; }
   double max() const { return max_; }
   std::uint64_t count() const { return count_; }
+  // All that it is, to be written down or read back.
+  void each_number(auto&& visit) {
+    for (std::uint32_t& bin : bins_) visit(bin);
+    visit(count_);
+    visit(min_);
+    visit(max_);
+  }
 
  private:
   static constexpr int kPerOctave = 24;

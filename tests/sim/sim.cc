@@ -10,10 +10,14 @@
 #include <functional>
 #include <iostream>
 #include <mutex>
+#include <optional>
+#include <sstream>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "tests/sim/kept_worlds.h"
 #include "tests/sim/scenarios.h"
 
 namespace timeball::refclock::sim {
@@ -26,6 +30,7 @@ struct Options {
   unsigned jobs = 1;
   std::vector<std::string> only;
   std::string json;
+  std::string keep;
   bool walks = false;
   bool lies = false;
   bool list = false;
@@ -76,13 +81,14 @@ std::string failure(const Scenario& s, const WorldResult& r) {
   return {};
 }
 
-void add(Summary& sum, const WorldResult& r, double wall_s, bool failed) {
+void add(Summary& sum, const FinishedWorld& world, bool failed) {
+  const WorldResult& r = world.result;
   ++sum.worlds;
   sum.failed += failed;
   sum.checks += r.checks;
   sum.violations += r.violations;
   sum.served_s += r.served_s;
-  sum.wall_s += wall_s;
+  sum.wall_s += world.wall_s;
   sum.ratio.add(r.ratio);
   sum.locked_bound.add(r.locked_bound);
   sum.locked_error.add(r.locked_error);
@@ -110,27 +116,44 @@ void spread(unsigned threads, std::size_t count, const std::function<void(std::s
   }
 }
 
+FinishedWorld timed_world(const Scenario& scenario, std::uint64_t seed, double days) {
+  WorldOptions options;
+  options.seed = seed;
+  options.days = days;
+  const auto begin = std::chrono::steady_clock::now();
+  FinishedWorld world{run_world(scenario, options)};
+  world.wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return world;
+}
+
+// A world's seed and scenario are in its own line; how long it goes on is the same for all.
+std::string made_with(const Options& options) {
+  std::ostringstream line;
+  line << "sim: finished worlds of " << options.days << " days";
+  return line.str();
+}
+
 std::vector<Summary> run_matrix(const Options& options, const std::vector<Scenario>& matrix) {
   std::vector<Summary> sums(matrix.size());
   for (std::size_t i = 0; i < matrix.size(); ++i) sums[i].scenario = matrix[i];
+  std::optional<KeptWorlds> kept;
+  if (!options.keep.empty()) kept.emplace(options.keep, made_with(options));
   std::mutex mutex;
   spread(options.jobs, matrix.size() * options.seeds, [&](std::size_t n) {
     const Scenario& scenario = matrix[n % matrix.size()];
     if (n / matrix.size() % scenario.one_in != 0) return;
-    WorldOptions world;
-    world.seed = options.first_seed + n / matrix.size();
-    world.days = options.days;
-    const auto begin = std::chrono::steady_clock::now();
-    const WorldResult result = run_world(scenario, world);
-    const std::chrono::duration<double> wall = std::chrono::steady_clock::now() - begin;
-    const std::string why = failure(scenario, result);
+    const std::uint64_t seed = options.first_seed + n / matrix.size();
+    const FinishedWorld* found = kept ? kept->find(scenario.name, seed) : nullptr;
+    const FinishedWorld world = found ? *found : timed_world(scenario, seed, options.days);
+    const std::string why = failure(scenario, world.result);
     const std::lock_guard lock(mutex);
-    add(sums[n % matrix.size()], result, wall.count(), !why.empty());
+    if (kept && !found) kept->append(scenario.name, seed, world);
+    add(sums[n % matrix.size()], world, !why.empty());
     if (why.empty()) return;
     std::printf("FAILED %.*s seed %llu: %s, first at %.1f s, at worst %.0f ns too much\n",
                 static_cast<int>(scenario.name.size()), scenario.name.data(),
-                static_cast<unsigned long long>(world.seed), why.c_str(), result.first_violation_s,
-                result.worst_excess_ns);
+                static_cast<unsigned long long>(seed), why.c_str(), world.result.first_violation_s,
+                world.result.worst_excess_ns);
     std::fflush(stdout);
   });
   return sums;
@@ -321,6 +344,10 @@ Options parse(int argc, char** argv) {
   app.add_option("--jobs", o.jobs, "threads");
   app.add_option("--scenario", o.only, "only these");
   app.add_option("--json", o.json, "write the figures there as well");
+  app.add_option(
+      "--keep", o.keep,
+      "append finished worlds there, and take those that are there from it: a run that was "
+      "broken off goes on (with a program whose worlds are the same)");
   app.add_flag("--walks", o.walks,
                "GNSS that walks slowly: when noticed, and how wrong until then");
   app.add_flag("--lies", o.lies, "an estimator that was told half a limit must be found out");
@@ -371,5 +398,10 @@ int run(const Options& options) {
 }  // namespace timeball::refclock::sim
 
 int main(int argc, char** argv) {
-  return timeball::refclock::sim::run(timeball::refclock::sim::parse(argc, argv));
+  try {
+    return timeball::refclock::sim::run(timeball::refclock::sim::parse(argc, argv));
+  } catch (const std::runtime_error& e) {
+    std::fprintf(stderr, "sim: %s\n", e.what());
+    return 2;
+  }
 }

@@ -42,10 +42,6 @@ void PhaseBound::forget() {
   count_ = family_count_ = 0;
 }
 
-const PhaseBound::Anchor& PhaseBound::anchor(std::size_t back) const {
-  return ring_[(count_ - 1 - back) & (ring_.size() - 1)];
-}
-
 // F(T, u) of the header: how far y may be, u after the window's end, from its mean over the window.
 double PhaseBound::deviation(double span, double u) const {
   const double drift = std::min(limits_.drift_per_s * (u + span / 2), limits_.drift_range);
@@ -77,14 +73,12 @@ PhaseBound::Window PhaseBound::window(std::size_t newer, std::size_t older,
   return {j.t, span, {moved.lo * per_s, moved.hi * per_s}};
 }
 
-PhaseBound::Family PhaseBound::family(std::size_t newest) const {
-  const std::size_t available = std::min(count_, ring_.size());
-  Family made;
+void PhaseBound::find_windows(Family& family, std::size_t newest) const {
+  family.size = family.lowest = family.highest = 0;
   for (const std::size_t back : memory_.windows) {
-    if (back == 0 || newest + back >= available) break;
-    made.windows[made.size++] = window(newest, newest + back);
+    if (back == 0 || newest + back >= available()) break;
+    family.windows[family.size++] = window(newest, newest + back);
   }
-  return made;
 }
 
 Interval PhaseBound::frequency_of(Family& family, double t) const {
@@ -125,13 +119,13 @@ Interval PhaseBound::frequency(double until) {
 }
 
 void PhaseBound::add_anchor(double t, Interval x) {
-  ring_[count_++ & (ring_.size() - 1)] = {t, x, measured_.value_or(x)};
+  ring_[count_++ & (memory_.anchors - 1)] = {t, x, measured_.value_or(x)};
   measured_.reset();
   Family& now = families_[0];
   const Window lowest = now.windows[now.lowest];
   const Window highest = now.windows[now.highest];
   const bool older = now.size != 0;
-  now = family(0);
+  find_windows(now, 0);
   if (older) {
     now.windows[now.size++] = lowest;
     now.windows[now.size++] = highest;
@@ -142,10 +136,9 @@ void PhaseBound::add_anchor(double t, Interval x) {
 }
 
 bool PhaseBound::test_slopes() {
-  const std::size_t available = std::min(count_, ring_.size());
   for (const std::size_t recent : memory_.slopes) {
     const std::size_t base = std::max(recent, memory_.slope_base);
-    if (recent == 0 || recent + base >= available) continue;
+    if (recent == 0 || recent + base >= available()) continue;
     const Window now = window(0, recent, &Anchor::measured);
     const Window before = window(recent, recent + base, &Anchor::measured);
     trusted_ = before.mean.widened(deviation(before.span, now.span));
@@ -154,7 +147,7 @@ bool PhaseBound::test_slopes() {
   return true;
 }
 
-void PhaseBound::advance(double t) {
+void PhaseBound::move(double t) {
   const bool stale = t > until_;
   if (stale) update_frequency(t + memory_.horizon_s);
   const double dt = t - t_;
@@ -181,11 +174,7 @@ Interval PhaseBound::from_anchor(double t) const {
   return x;
 }
 
-Interval PhaseBound::at(double t) {
-  if (t >= t_) {
-    advance(t);
-    return x_;
-  }
+Interval PhaseBound::before(double t) const {
   const double back = t_ - t;
   const Interval y = with_noise(y_);
   return Interval{x_.lo - y.hi * back, x_.hi - y.lo * back}.widened(noise_ns_);
@@ -228,10 +217,10 @@ void PhaseBound::distrust(double t) {
   if (!known_ || distrusted_) return;
   advance(t);
   if (slopes_agree_) trusted_ = frequency_of(families_[0], t);
-  const std::size_t available = std::min(count_, ring_.size());
   for (const std::size_t age : {memory_.slopes[0], memory_.slopes[2]}) {
-    if (age == 0 || age + 1 >= available) continue;
-    Family old = family(age);
+    if (age == 0 || age + 1 >= available()) continue;
+    Family& old = families_[family_count_];
+    find_windows(old, age);
     const Interval y = frequency_of(old, t);
     if (y.empty()) continue;
     if (slopes_agree_ && age == memory_.slopes[0]) trusted_ = y;
@@ -239,7 +228,7 @@ void PhaseBound::distrust(double t) {
     const double noise = noise_ns_ + noise_rate_ * u;
     const Interval moved{y.lo * u, y.hi * u};
     x_ = hull(x_, (anchor(age).x + moved).widened(noise));
-    families_[family_count_++] = old;
+    ++family_count_;
   }
   distrusted_ = slopes_agree_ = true;  // what the slopes said has been heard
   update_frequency(t + memory_.horizon_s);

@@ -66,12 +66,16 @@ class PhaseBound {
   void forget();
 
   // The phase at t, which may lie a little (seconds) before the newest measurement. Needs !empty().
-  Interval at(double t);
+  Interval at(double t) {
+    if (t < t_) return before(t);
+    advance(t);
+    return x_;
+  }
   // The frequency, noise included, from the newest t asked about to `until`.
   Interval frequency(double until);
   // The mean frequency since the second anchor kept (the first is one raw measurement). Needs
   // three.
-  Interval mean_frequency() const { return window(0, std::min(count_, ring_.size()) - 2).mean; }
+  Interval mean_frequency() const { return window(0, available() - 2).mean; }
   // While distrusted: the frequency just before, as the data say that are older than what is
   // distrusted.
   Interval trusted_frequency() const { return trusted_; }
@@ -110,10 +114,14 @@ class PhaseBound {
     std::size_t highest = 0;
   };
 
-  const Anchor& anchor(std::size_t back) const;  // 0: the newest
+  // 0: the newest
+  const Anchor& anchor(std::size_t back) const {
+    return ring_[(count_ - 1 - back) & (memory_.anchors - 1)];
+  }
+  std::size_t available() const { return std::min(count_, memory_.anchors); }
   void add_anchor(double t, Interval x);
   Window window(std::size_t newer, std::size_t older, Interval Anchor::*of = &Anchor::x) const;
-  Family family(std::size_t newest) const;
+  void find_windows(Family& family, std::size_t newest) const;
   bool test_slopes();
   double deviation(double span, double u) const;
   double phase_deviation(double span, double u) const;
@@ -122,7 +130,11 @@ class PhaseBound {
   Interval frequency_at(double t);
   Interval with_noise(Interval y) const { return y.widened(noise_rate_); }
   void update_frequency(double until);
-  void advance(double t);
+  void advance(double t) {
+    if (t != t_) move(t);
+  }
+  void move(double t);
+  Interval before(double t) const;
   void gather(Interval phase);
 
   OscillatorLimits limits_;  // in ns/s

@@ -187,7 +187,7 @@ void Discipline::ask_sources(HostTime now) {
     return heed(estimator_.sources(now, sources_offset_ns_, selection->agreed, learn), now,
                 sources_used_);
   }
-  const Interval ours = estimator_.at(now, 0).phase.widened(options_.contract.gnss.fixed_ns) +
+  const Interval ours = estimator_.at(now).phase.widened(options_.contract.gnss.fixed_ns) +
                         static_cast<double>(estimator_.utc_minus_host(0) - sources_offset_ns_);
   if (!intersection(ours, selection->agreed).empty()) return;
   seen_.set(Alarm::kSourcesDisagree);
@@ -324,7 +324,7 @@ Action Discipline::tick(HostTime now) {
   std::optional<UtcTime> utc;
   if (estimator_.known()) {
     estimator_.tick(now);
-    const Estimate estimate = estimator_.at(now, 0);
+    const Estimate estimate = estimator_.at(now);
     utc = UtcTime{now.ns + estimator_.utc_minus_host(estimate.serve) - leap_s_ * kNsPerSecond};
     pass_leap(*utc);
     bound_ = publisher_.bound(estimate);

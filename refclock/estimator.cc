@@ -166,20 +166,18 @@ void Estimator::tick(HostTime now) {
     training_.measure(t, gnss_.at(t) - count_.at(t));
   }
   if (!rubidium_known()) return;
-  gnss_.measure(t, at(now, 0).phase);
+  gnss_.measure(t, at(now).phase);
 }
 
-Estimate Estimator::at(HostTime now, double horizon_s) {
+Estimate Estimator::at(HostTime now) {
   const double t = seconds(now);
   Estimate e;
   if (!rubidium_known()) {
     e.phase = gnss_.at(t);
-    e.frequency = gnss_.frequency(t + horizon_s);
     e.serve = e.phase.middle();
     return e;
   }
   e.phase = (count_.at(t) + training_.at(t)).widened(unlock_ns_);
-  e.frequency = count_.frequency(t + horizon_s) + training_.frequency(t + horizon_s);
   e.serve = e.phase.middle();
   if (witness_) {
     const double moved = contract_.rubidium.frequency_max * 1e9 * (t - witness_->t);
@@ -190,14 +188,26 @@ Estimate Estimator::at(HostTime now, double horizon_s) {
   const Interval both = intersection(e.phase, gnss_.at(t));
   e.phase = both.empty() ? hull(e.phase, gnss_.at(t)) : both;
   e.serve = e.phase.middle();
-  const Interval frequency = intersection(e.frequency, gnss_.frequency(t + horizon_s));
-  if (!frequency.empty()) e.frequency = frequency;
   return e;
+}
+
+Estimate Estimator::at(HostTime now, double horizon_s) {
+  Estimate e = at(now);
+  e.frequency = frequency(seconds(now) + horizon_s);
+  return e;
+}
+
+Interval Estimator::frequency(double until) {
+  if (!rubidium_known()) return gnss_.frequency(until);
+  const Interval y = count_.frequency(until) + training_.frequency(until);
+  if (witness_ || gnss_.empty()) return y;
+  const Interval both = intersection(y, gnss_.frequency(until));
+  return both.empty() ? y : both;
 }
 
 std::optional<std::int64_t> Estimator::second_at(HostTime now) {
   if (!known()) return std::nullopt;
-  const Estimate e = at(now, 0);
+  const Estimate e = at(now);
   if (e.radius() > kDoubt) return std::nullopt;
   return base_ + std::llround((static_cast<double>(now.ns - epoch_.ns) + e.serve) / kSecond);
 }

@@ -35,7 +35,7 @@ namespace timeball::refclock {
 struct Estimate {
   Interval phase;
   double serve = 0;    // inside `phase`: the middle, or what the rubidium alone says
-  Interval frequency;  // ns/s, from then to the time asked for
+  Interval frequency;  // ns/s, from then to the horizon asked for; 0 when none was
   double radius() const { return std::max(phase.hi - serve, serve - phase.lo); }
 };
 
@@ -74,7 +74,8 @@ class Estimator {
 
   bool known() const { return !gnss_.empty() || rubidium_known(); }
   bool rubidium_known() const { return !count_.empty() && !training_.empty(); }
-  // Needs known(). The frequency holds for `horizon_s` from `at`.
+  // Needs known(). With a horizon: the frequency holds for `horizon_s` from `at`.
+  Estimate at(HostTime at);
   Estimate at(HostTime at, double horizon_s);
   // The number of the second nearest to `at`; nothing when that is in doubt.
   std::optional<std::int64_t> second_at(HostTime at);
@@ -85,6 +86,7 @@ class Estimator {
   double seconds(HostTime t) const { return static_cast<double>(t.ns - epoch_.ns) * 1e-9; }
   Interval stamped(std::int64_t number, HostTime edge, const StampContract& stamp,
                    double reading_error_ns) const;
+  Interval frequency(double until);
   bool witness_fits(double t, Interval phase) const;
   void cover(double t, Interval phase);
   void start(HostTime at);

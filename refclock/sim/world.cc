@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <vector>
 
 #include "refclock/sim/gnss_receiver.h"
 #include "refclock/sim/oscillators.h"
@@ -141,10 +142,18 @@ bool World::in_leap_second() const {
   return scenario_.leap > 0 && second_ == event_;
 }
 
+// Over a day, by its seconds: a sine is a call, and every day is the same.
+std::vector<double> usual_temperatures() {
+  std::vector<double> celsius(86400);
+  for (std::size_t second = 0; second < celsius.size(); ++second) {
+    celsius[second] = std::sin(2 * 3.14159265358979 * static_cast<double>(second) / 86400);
+  }
+  return celsius;
+}
+
 double World::temperature() const {
-  const double day = 2 * 3.14159265358979 * static_cast<double>(second_ % 86400) / 86400;
-  const double usual = 1.0 * std::sin(day);
-  if (!scenario_.ramp) return usual;
+  static const std::vector<double> usual = usual_temperatures();
+  if (!scenario_.ramp) return usual[static_cast<std::size_t>(second_ % 86400)];
   const double t = std::clamp(static_cast<double>(second_ - event_) / (6 * kHour), 0.0, 1.0);
   return -2.5 + 5 * t;
 }

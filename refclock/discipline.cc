@@ -156,7 +156,8 @@ void Discipline::step(const TimeSample& sample) {
   if (!started_) started_ = sample.at;
   if (sample.source >= sources_.size() || sample.error < Duration(0)) return;
   const std::int64_t offset = sample.utc.ns + leap_s_ * kNsPerSecond - sample.at.ns;
-  if (std::ranges::none_of(sources_, [](const auto& s) { return s.has_value(); })) {
+  if (!sources_heard_) {
+    sources_heard_ = true;
     sources_offset_ns_ = offset;
     sources_start_ = sample.at;
   }
@@ -169,6 +170,7 @@ void Discipline::step(const TimeSample& sample) {
 
 // Once a second: time itself when there are no pulses in use, and a check on them when there are.
 void Discipline::ask_sources(HostTime now) {
+  if (!sources_heard_) return;
   constexpr Interval kSilent{1, -1};
   std::array<Interval, kMaxSources> say;
   bool any = false;

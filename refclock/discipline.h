@@ -155,6 +155,7 @@ class Discipline {
 
   PulseLabeler labeler_;
   std::array<std::optional<SampleFilter>, kMaxSources> sources_;
+  bool sources_heard_ = false;
   std::int64_t sources_offset_ns_ = 0;  // UTC - host time of the first sample
   HostTime sources_start_;
   std::optional<Interval> sources_agree_;  // on the rest, at the last tick

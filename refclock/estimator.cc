@@ -1,6 +1,6 @@
 #include "refclock/estimator.h"
 
-#include <cmath>
+#include "refclock/rounding.h"
 
 namespace timeball::refclock {
 namespace {
@@ -62,7 +62,7 @@ Estimator::Verdict Estimator::rubidium_pulse(HostTime edge, double reading_error
   if (!count_.empty() && count_.at(t).radius() > kDoubt) rubidium_lost();
   const auto host = static_cast<double>(edge.ns - epoch_.ns);
   const double ahead = count_.empty() ? 0 : count_.at(t).middle();
-  const std::int64_t number = std::llround((host + ahead) / kSecond);
+  const std::int64_t number = rounded((host + ahead) / kSecond);
   if (count_.measure(t, stamped(number, edge, contract_.rubidium_stamp, reading_error_ns))) {
     rubidium_misfits_ = 0;
     return Verdict::kFits;
@@ -112,7 +112,7 @@ Estimator::Verdict Estimator::gnss_pulse(const GnssPulse& pulse, bool may_learn)
   start(pulse.edge);
   const double t = seconds(pulse.edge);
   // Phases stay small, so that a double's rounding does.
-  if (!known()) base_ = pulse.number - std::llround(t);
+  if (!known()) base_ = pulse.number - rounded(t);
   const GnssContract& gnss = contract_.gnss;
   const double slack = gnss.variable_ns + (pulse.quantisation_ns ? 0 : gnss.sawtooth_ns);
   const Interval utc =
@@ -209,11 +209,11 @@ std::optional<std::int64_t> Estimator::second_at(HostTime now) {
   if (!known()) return std::nullopt;
   const Estimate e = at(now);
   if (e.radius() > kDoubt) return std::nullopt;
-  return base_ + std::llround((static_cast<double>(now.ns - epoch_.ns) + e.serve) / kSecond);
+  return base_ + rounded((static_cast<double>(now.ns - epoch_.ns) + e.serve) / kSecond);
 }
 
 std::int64_t Estimator::utc_minus_host(double phase_ns) const {
-  return base_ * 1'000'000'000 - epoch_.ns + std::llround(phase_ns);
+  return base_ * 1'000'000'000 - epoch_.ns + rounded(phase_ns);
 }
 
 bool Estimator::readmit(HostTime now, bool forced) {

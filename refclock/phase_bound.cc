@@ -83,18 +83,17 @@ void PhaseBound::find_windows(Family& family, std::size_t newest) const {
 
 Interval PhaseBound::frequency_of(Family& family, double t) const {
   Interval y = Interval::around(0, limits_.frequency_max);
+  std::size_t lowest = family.lowest;
+  std::size_t highest = family.highest;
   for (std::size_t k = 0; k < family.size; ++k) {
     const Window& w = family.windows[k];
     const Interval says = w.mean.widened(deviation(w.span, t - w.t));
-    if (says.lo > y.lo) {
-      y.lo = says.lo;
-      family.lowest = k;
-    }
-    if (says.hi < y.hi) {
-      y.hi = says.hi;
-      family.highest = k;
-    }
+    lowest = says.lo > y.lo ? k : lowest;
+    highest = says.hi < y.hi ? k : highest;
+    y = intersection(y, says);
   }
+  family.lowest = lowest;
+  family.highest = highest;
   return y;
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "refclock/rounding.h"
+
 namespace timeball::refclock {
 namespace {
 
@@ -73,14 +75,14 @@ ClockState Publisher::state(const Estimator& estimator, const Estimate& utc, std
 
   ClockState state;
   // The moment of the pair, as the middle of what the kernel's clock may have read then.
-  state.as_of = KernelTime{newest_.host.ns + whole + std::llround(ahead.middle())};
+  state.as_of = KernelTime{newest_.host.ns + whole + rounded(ahead.middle())};
   state.offset = Duration(newest_.host.ns + estimator.utc_minus_host(utc.serve) -
                           leap_s * kNsPerSecond - state.as_of.ns);
   // d(UTC - kernel) / d kernel, both known per ns of host time.
   const double stretch = 1 + drift.middle() * 1e-9;
   const double rate = (utc.frequency.middle() - drift.middle()) / stretch;
   state.rate =
-      std::llround(rate * 1e-9 * static_cast<double>(std::int64_t{1} << ClockState::kRateBits));
+      rounded(rate * 1e-9 * static_cast<double>(std::int64_t{1} << ClockState::kRateBits));
   const double growth =
       (utc.frequency.radius() + drift.radius()) / (stretch - drift.radius() * 1e-9);
   state.growth_ppb = static_cast<std::int64_t>(std::ceil(growth)) + 1;

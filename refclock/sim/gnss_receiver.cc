@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numbers>
 
+#include "refclock/rounding.h"
+
 namespace timeball::refclock::sim {
 
 GnssReceiver::GnssReceiver(const GnssContract& contract, Random& random, bool adverse)
@@ -39,7 +41,7 @@ void GnssReceiver::advance(Random& random, std::int64_t second) {
 
 std::optional<std::int32_t> GnssReceiver::quantisation_ps() const {
   if (faults.no_quantisation) return std::nullopt;
-  return static_cast<std::int32_t>(std::lround(-sawtooth_ * 1e3));
+  return static_cast<std::int32_t>(rounded(-sawtooth_ * 1e3));
 }
 
 }  // namespace timeball::refclock::sim

@@ -62,15 +62,19 @@ double PhaseBound::phase_deviation(double span, double u) const {
   return drift * u + limits_.step * (u + floor_integral(u, limits_.step_interval_s));
 }
 
-PhaseBound::Window PhaseBound::window(std::size_t newer, std::size_t older,
-                                      Interval Anchor::*of) const {
+template <Interval PhaseBound::Anchor::*kOf>
+PhaseBound::Window PhaseBound::window(std::size_t newer, std::size_t older) const {
   const Anchor& j = anchor(newer);
   const Anchor& i = anchor(older);
   const double span = j.t - i.t;
   const double noise = noise_ns_ + noise_rate_ * span;
   const double per_s = 1 / span;
-  const Interval moved = ((j.*of) - (i.*of)).widened(noise);
+  const Interval moved = (j.*kOf - i.*kOf).widened(noise);
   return {j.t, span, {moved.lo * per_s, moved.hi * per_s}};
+}
+
+Interval PhaseBound::mean_frequency() const {
+  return window(0, available() - 2).mean;
 }
 
 void PhaseBound::find_windows(Family& family, std::size_t newest) const {
@@ -138,8 +142,8 @@ bool PhaseBound::test_slopes() {
   for (const std::size_t recent : memory_.slopes) {
     const std::size_t base = std::max(recent, memory_.slope_base);
     if (recent == 0 || recent + base >= available()) continue;
-    const Window now = window(0, recent, &Anchor::measured);
-    const Window before = window(recent, recent + base, &Anchor::measured);
+    const Window now = window<&Anchor::measured>(0, recent);
+    const Window before = window<&Anchor::measured>(recent, recent + base);
     trusted_ = before.mean.widened(deviation(before.span, now.span));
     if (intersection(now.mean, trusted_).empty()) return false;
   }

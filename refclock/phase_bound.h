@@ -75,7 +75,7 @@ class PhaseBound {
   Interval frequency(double until);
   // The mean frequency since the second anchor kept (the first is one raw measurement). Needs
   // three.
-  Interval mean_frequency() const { return window(0, available() - 2).mean; }
+  Interval mean_frequency() const;
   // While distrusted: the frequency just before, as the data say that are older than what is
   // distrusted.
   Interval trusted_frequency() const { return trusted_; }
@@ -120,7 +120,8 @@ class PhaseBound {
   }
   std::size_t available() const { return std::min(count_, memory_.anchors); }
   void add_anchor(double t, Interval x);
-  Window window(std::size_t newer, std::size_t older, Interval Anchor::*of = &Anchor::x) const;
+  template <Interval Anchor::*kOf = &Anchor::x>
+  Window window(std::size_t newer, std::size_t older) const;
   void find_windows(Family& family, std::size_t newest) const;
   bool test_slopes();
   double deviation(double span, double u) const;

@@ -81,8 +81,7 @@ ClockState Publisher::state(const Estimator& estimator, const Estimate& utc, std
   // d(UTC - kernel) / d kernel, both known per ns of host time.
   const double stretch = 1 + drift.middle() * 1e-9;
   const double rate = (utc.frequency.middle() - drift.middle()) / stretch;
-  state.rate =
-      rounded(rate * 1e-9 * static_cast<double>(std::int64_t{1} << ClockState::kRateBits));
+  state.rate = rounded(rate * 1e-9 * static_cast<double>(std::int64_t{1} << ClockState::kRateBits));
   const double growth =
       (utc.frequency.radius() + drift.radius()) / (stretch - drift.radius() * 1e-9);
   state.growth_ppb = static_cast<std::int64_t>(std::ceil(growth)) + 1;

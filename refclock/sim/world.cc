@@ -31,6 +31,7 @@ class World {
         options_(options),
         random_(Random(options.seed).bits()),
         adverse_(scenario.adverse || scenario.push),
+        stamps_(scenario.stamps == Stamps::kPhc ? StampContract::phc() : StampContract::irq()),
         rubidium_(options.contract.rubidium, random_, adverse_),
         host_(options.contract.host, random_, adverse_),
         receiver_(options.contract.gnss, random_, adverse_),
@@ -38,9 +39,10 @@ class World {
         event_(static_cast<std::int64_t>(scenario.event_h * kHour)),
         side_(random_.chance(0.5) ? 1 : -1),
         pulse_at_(random_.chance(0.5) ? random_.uniform(0.25, 0.45) : random_.uniform(0.55, 0.95)),
-        reading_error_(adverse_ ? stamp_contract().reading_error_ns
-                                : stamp_contract().reading_error_ns * random_.uniform(0.3, 1)),
-        usual_latency_(stamp_contract().latency_ns * random_.uniform(0.05, 0.5)),
+        reading_error_(adverse_ ? stamps_.reading_error_ns
+                                : stamps_.reading_error_ns * random_.uniform(0.3, 1)),
+        told_error_(static_cast<std::int64_t>(std::ceil(reading_error_)) + 1),
+        usual_latency_(stamps_.latency_ns * random_.uniform(0.05, 0.5)),
         kernel_rate_(random_.within(5e-5)),
         utc_known_(rounded(random_.uniform(50, 750))),
         stamp_side_{BangBang(random_, random_.scale(1, 86400)),
@@ -55,9 +57,6 @@ class World {
   WorldResult run();
 
  private:
-  StampContract stamp_contract() const {
-    return scenario_.stamps == Stamps::kPhc ? StampContract::phc() : StampContract::irq();
-  }
   DisciplineOptions discipline_options() const;
 
   std::int64_t host_ns(double fraction) const {
@@ -89,6 +88,7 @@ class World {
   const WorldOptions& options_;
   Random random_;
   bool adverse_;
+  StampContract stamps_;
   Rubidium rubidium_;
   HostCrystal host_;
   GnssReceiver receiver_;
@@ -97,6 +97,7 @@ class World {
   double side_;
   double pulse_at_;
   double reading_error_;
+  Duration told_error_;
   double usual_latency_;
   double kernel_rate_;
   std::int64_t utc_known_;
@@ -115,13 +116,12 @@ class World {
 
 DisciplineOptions World::discipline_options() const {
   DisciplineOptions o;
-  const StampContract stamps = stamp_contract();
   o.contract = options_.contract;
-  o.contract.gnss_stamp = o.contract.rubidium_stamp = stamps;
+  o.contract.gnss_stamp = o.contract.rubidium_stamp = stamps_;
   if (options_.claimed) o.contract = *options_.claimed;
   o.rubidium = scenario_.has_rubidium;
   if (scenario_.stamps == Stamps::kIrq) {
-    o.locked_bound = Duration(static_cast<std::int64_t>(stamps.latency_ns) + 2000);
+    o.locked_bound = Duration(static_cast<std::int64_t>(stamps_.latency_ns) + 2000);
   }
   return o;
 }
@@ -204,18 +204,17 @@ void World::break_contract() {
 }
 
 Pulse World::stamped(PulseInput input, double fraction) {
-  const StampContract contract = stamp_contract();
   double late = 0;
-  if (contract.latency_ns > 0) {
+  if (stamps_.latency_ns > 0) {
     const bool spike = random_.chance(scenario_.latency_spikes ? 0.1 : 0.001);
-    late = spike ? random_.uniform(0, contract.latency_ns)
+    late = spike ? random_.uniform(0, stamps_.latency_ns)
                  : std::min(usual_latency_ * (1 - 0.3 * std::log(1 - random_.uniform())),
-                            contract.latency_ns);
+                            stamps_.latency_ns);
   }
   double error = random_.within(reading_error_);
   if (adverse_) {
     const double side = stamp_side_[static_cast<std::size_t>(input)].step(random_);
-    late = side > 0 ? contract.latency_ns : 0;
+    late = side > 0 ? stamps_.latency_ns : 0;
     error = side * reading_error_;
   }
   if (scenario_.late_ns != 0 && second_ >= event_ && random_.chance(0.01))
@@ -223,7 +222,7 @@ Pulse World::stamped(PulseInput input, double fraction) {
   Pulse pulse;
   pulse.input = input;
   pulse.edge = {host(fraction).ns + rounded(late + error)};
-  pulse.reading_error = Duration(static_cast<std::int64_t>(std::ceil(reading_error_)) + 1);
+  pulse.reading_error = told_error_;
   pulse.sequence = ++sequence_;
   return pulse;
 }

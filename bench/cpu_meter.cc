@@ -33,16 +33,25 @@ Result<void> read_into(CpuReading& reading, pid_t pid) {
 
 }  // namespace
 
-Result<void> CpuMeter::begin() {
-  if (server_pid_) {
-    if (const auto read = read_into(server_before_, *server_pid_); !read) return read;
+Result<void> CpuMeter::read_server(CpuReading& reading) const {
+  if (!server_pid_) return {};
+  if (const auto read = read_into(reading, *server_pid_); !read) return read;
+  for (const int pid : also_) {
+    CpuReading one;
+    if (const auto read = read_into(one, pid); !read) return read;
+    reading.merge(one);
   }
+  return {};
+}
+
+Result<void> CpuMeter::begin() {
+  if (const auto read = read_server(server_before_); !read) return read;
   return read_into(client_before_, ::getpid());
 }
 
 Result<void> CpuMeter::end() {
   if (const auto read = read_into(client_after_, ::getpid()); !read) return read;
-  if (server_pid_) server_gone_ = !read_into(server_after_, *server_pid_);
+  server_gone_ = !read_server(server_after_);
   return {};
 }
 

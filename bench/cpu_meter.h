@@ -3,6 +3,8 @@
 #pragma once
 
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "bench/load_report.h"
 #include "bench/process_cpu.h"
@@ -15,7 +17,9 @@ class Progress;
 
 class CpuMeter {
  public:
-  explicit CpuMeter(std::optional<int> server_pid) : server_pid_(server_pid) {}
+  // also: processes that count as the server's.
+  explicit CpuMeter(std::optional<int> server_pid, std::vector<int> also = {})
+      : server_pid_(server_pid), also_(std::move(also)) {}
 
   // At the ends of the window; begin() also before, to hear early that the server is not there. A
   // server that is gone at the end is a note in the report.
@@ -26,7 +30,10 @@ class CpuMeter {
   void fill(LoadReport& report) const;
 
  private:
+  Result<void> read_server(CpuReading& reading) const;
+
   const std::optional<int> server_pid_;
+  const std::vector<int> also_;
   CpuReading client_before_, client_after_;
   CpuReading server_before_, server_after_;
   bool server_gone_ = false;

@@ -160,7 +160,7 @@ LoadReport KeCommand::make_report(const KeTally& tally) const {
 Result<LoadReport> KeCommand::run(const CommonOptions& options, const LoadTarget& target,
                                   Progress& progress) {
   const std::optional<double> rate = this->rate(target);
-  CpuMeter meter(options.server_pid);
+  CpuMeter meter(options.server_pid, options.server_also);
   if (const auto there = meter.begin(); !there) return tl::unexpected(there.error());
   std::vector<std::unique_ptr<KeTls>> tls;
   for (unsigned i = 0; i < options.threads; ++i) {

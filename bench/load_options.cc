@@ -76,6 +76,14 @@ void add_reports(CLI::App& command, CommonOptions& options) {
       ->check(CLI::Range(1, std::numeric_limits<int>::max()))
       ->type_name("PID")
       ->group(kReports);
+  command
+      .add_option("--server-also", options.server_also,
+                  "Count this process as the server's too (may be repeated): a thread of the "
+                  "kernel that works for it, such as napi/eth0-1")
+      ->check(CLI::Range(1, std::numeric_limits<int>::max()))
+      ->type_name("PID")
+      ->allow_extra_args(false)
+      ->group(kReports);
   command.add_option("--json", options.json_file, "Write the report as JSON; - is standard output")
       ->type_name("FILE")
       ->group(kReports);

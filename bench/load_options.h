@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "bench/ke_client.h"
 #include "common/time/time_scales.h"
@@ -30,6 +31,7 @@ struct CommonOptions {
   Duration duration = std::chrono::seconds(10);       // the measured part
   Duration warm_up = std::chrono::milliseconds(500);  // load before it that is not counted
   std::optional<int> server_pid;
+  std::vector<int> server_also;  // processes that work for the server: the kernel's threads
   std::string json_file;
   std::string html_file;
   LoadLimits limits;

@@ -41,8 +41,12 @@ NetworkNamespaces::NetworkNamespaces(bool veth) {
   server_ = new_namespace();
   const std::string other = "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(client_);
   shell("ip link add server type veth peer name client netns " + other);
+  shell("ip address add 2001:db8::1/64 dev server nodad");
   shell("ip address add 192.0.2.1/24 dev server && ip link set server up && ip link set lo up");
   enter(client_);
+  // Checksums as a network card delivers them: the offload would leave them to the other end.
+  shell("ethtool -K client tx off >/dev/null");
+  shell("ip address add 2001:db8::2/64 dev client nodad");
   shell("ip address add 192.0.2.2/24 dev client && ip link set client up && ip link set lo up");
 }
 

@@ -149,6 +149,19 @@ void NtpCommand::add_load_options(CLI::App& app) {
              "Send from every address of this network in turn")
       ->type_name("PREFIX")
       ->group(kLoad);
+  const std::map<std::string, std::optional<net::XdpMode>> ways = {
+      {"sockets", std::nullopt},
+      {"xdp", net::XdpMode::kAuto},
+      {"xdp-native", net::XdpMode::kNative},
+      {"xdp-generic", net::XdpMode::kGeneric}};
+  app.add_option_function<std::string>(
+         "--io", [this, ways](const std::string& way) { options_.gun.xdp = ways.at(way); },
+         "sockets, or past them by AF_XDP (xdp: native where the driver has it, xdp-native, "
+         "xdp-generic): several times the load from one CPU, to a neighbour, as root")
+      ->check(CLI::IsMember(ways))
+      ->type_name("WAY")
+      ->default_str("sockets")
+      ->group(kLoad);
   app.add_option("--sockets", options_.gun.sockets,
                  "Sockets of each thread, so that a server's SO_REUSEPORT spreads the load")
       ->check(CLI::Range(1, 64))
@@ -218,6 +231,10 @@ Result<void> NtpCommand::check(const CommonOptions& options) const {
   }
   if (mix().share(RequestKind::kPlain) + mix().share(RequestKind::kNts) == 0) {
     return fail("--mix needs some plain or nts: to the other kinds the server owes no answer");
+  }
+  if (options_.gun.xdp && options_.gun.source_net) {
+    return fail(
+        "--source-net does not go with --io xdp: replies come back to our own address only");
   }
   return {};
 }
@@ -315,7 +332,7 @@ LoadReport NtpCommand::make_report(const NtpHit& hit, bool open_loop) const {
 
 Result<LoadReport> NtpCommand::shoot_once(NtpLoad& load, const CommonOptions& options,
                                           const NtpShot& shot, Progress& progress) const {
-  CpuMeter meter(options.server_pid);
+  CpuMeter meter(options.server_pid, options.server_also);
   const auto hit = load.shoot(shot, meter, progress);
   if (!hit) return tl::unexpected(hit.error());
   LoadReport report = make_report(**hit, shot.rate > 0);

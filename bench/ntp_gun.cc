@@ -106,10 +106,12 @@ struct NtpGun::Run {
 
 Result<std::unique_ptr<NtpGun>> NtpGun::make(const NtpGunOptions& options, unsigned index,
                                              unsigned threads,
-                                             std::span<const KeAssociation> associations) {
+                                             std::span<const KeAssociation> associations,
+                                             std::unique_ptr<net::UdpBatch> instead) {
   std::unique_ptr<NtpGun> gun(new NtpGun(options, index, threads, associations));
   if (const auto fit = gun->check_lengths(); !fit) return tl::unexpected(fit.error());
-  if (const auto opened = gun->open_sockets(); !opened) return tl::unexpected(opened.error());
+  const auto opened = instead ? gun->take(std::move(instead)) : gun->open_sockets();
+  if (!opened) return tl::unexpected(opened.error());
   return gun;
 }
 
@@ -139,9 +141,19 @@ NtpGun::~NtpGun() {
   if (poll_ >= 0) close(poll_);
 }
 
+Result<void> NtpGun::take(std::unique_ptr<net::UdpBatch> batch) {
+  if (poll_ < 0) poll_ = epoll_create1(EPOLL_CLOEXEC);
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u32 = static_cast<std::uint32_t>(sockets_.size());
+  if (poll_ < 0 || epoll_ctl(poll_, EPOLL_CTL_ADD, batch->wait_handle(), &event) != 0) {
+    return timeball::fail(std::string("cannot poll a socket: ") + std::strerror(errno));
+  }
+  sockets_.push_back(std::move(batch));
+  return {};
+}
+
 Result<void> NtpGun::open_sockets() {
-  poll_ = epoll_create1(EPOLL_CLOEXEC);
-  if (poll_ < 0) return timeball::fail(std::string("cannot poll: ") + std::strerror(errno));
   const int family =
       (associations_.empty() ? options_.plain_server : associations_.front().server).family();
   for (unsigned i = 0; i < options_.sockets; ++i) {
@@ -149,13 +161,7 @@ Result<void> NtpGun::open_sockets() {
     if (!socket) return tl::unexpected(socket.error());
     auto batch = net::make_udp_batch(*socket, net::IoBackend::kAuto);
     if (!batch) return tl::unexpected(batch.error());
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.u32 = i;
-    if (epoll_ctl(poll_, EPOLL_CTL_ADD, (*batch)->wait_handle(), &event) != 0) {
-      return timeball::fail(std::string("cannot poll a socket: ") + std::strerror(errno));
-    }
-    sockets_.push_back(std::move(*batch));
+    if (auto taken = take(std::move(*batch)); !taken) return taken;
   }
   return {};
 }
@@ -227,6 +233,10 @@ void NtpGun::send(Run& run, std::size_t count) {
   net::UdpBatch& socket = *sockets_[next_socket_];
   next_socket_ = (next_socket_ + 1) % sockets_.size();
   const std::span<net::Datagram> datagrams = socket.compose(count);
+  if (datagrams.size() < count) {  // by AF_XDP, when the device is behind
+    tally_->add(NtpEvent::kSendRefused, count - datagrams.size());
+    count = datagrams.size();
+  }
   sent_ = requests_ = 0;
   for (std::size_t i = 0; i < count; ++i) compose(datagrams[i], intended_[i]);
   finish_requests();

@@ -27,6 +27,7 @@
 #include "common/crypto/aead.h"
 #include "common/crypto/random.h"
 #include "common/net/udp_batch.h"
+#include "common/net/xdp_interface.h"
 #include "common/nts/client.h"
 
 namespace timeball::bench {
@@ -39,10 +40,11 @@ struct NtpGunOptions {
   std::optional<net::IpPrefix> source_net;
   bool same_clock = false;
   Duration timeout = std::chrono::seconds(1);
-  VerifyLimits verify;             // of all threads together
-  unsigned sockets = 8;            // of each thread: servers with SO_REUSEPORT spread them
-  std::size_t capacity = 1 << 16;  // requests of one thread that are remembered
-  net::Endpoint plain_server;      // where requests without NTS go
+  VerifyLimits verify;              // of all threads together
+  unsigned sockets = 8;             // of each thread: servers with SO_REUSEPORT spread them
+  std::optional<net::XdpMode> xdp;  // past the sockets: each thread has a queue of the interface
+  std::size_t capacity = 1 << 16;   // requests of one thread that are remembered
+  net::Endpoint plain_server;       // where requests without NTS go
 };
 
 // One load: until the timeline's window is over.
@@ -54,11 +56,12 @@ struct NtpVolley {
 
 class NtpGun {
  public:
-  // Fails when a socket cannot be had, or a request would be longer than a datagram may be.
-  // Requires associations when the mix needs them.
+  // instead: of sockets. Fails when a socket cannot be had, or a request would be longer than a
+  // datagram may be. Requires associations when the mix needs them.
   static Result<std::unique_ptr<NtpGun>> make(const NtpGunOptions& options, unsigned index,
                                               unsigned threads,
-                                              std::span<const KeAssociation> associations);
+                                              std::span<const KeAssociation> associations,
+                                              std::unique_ptr<net::UdpBatch> instead = nullptr);
   ~NtpGun();
   NtpGun(const NtpGun&) = delete;
   NtpGun& operator=(const NtpGun&) = delete;
@@ -84,6 +87,7 @@ class NtpGun {
   NtpGun(const NtpGunOptions& options, unsigned index, unsigned threads,
          std::span<const KeAssociation> associations);
   Result<void> open_sockets();
+  Result<void> take(std::unique_ptr<net::UdpBatch> batch);
   Result<void> check_lengths() const;
   std::size_t placeholders(const Association& association) const;
 

@@ -17,10 +17,23 @@ constexpr auto kSettle = std::chrono::milliseconds(20);  // for the threads to b
 Result<std::unique_ptr<NtpLoad>> NtpLoad::make(const NtpGunOptions& options, unsigned threads,
                                                const std::vector<KeAssociation>& associations) {
   std::unique_ptr<NtpLoad> load(new NtpLoad);
+  std::vector<std::unique_ptr<net::UdpBatch>> queues;
+  if (options.xdp) {
+    auto path =
+        XdpPath::open(associations.empty() ? options.plain_server : associations.front().ntp_server,
+                      *options.xdp);
+    if (!path) return tl::unexpected(path.error());
+    load->path_ = std::move(*path);
+    queues = load->path_->batches();
+    if (queues.size() < threads) {
+      return fail("--io xdp: the interface has " + std::to_string(queues.size()) +
+                  " queues; lower --threads to that");
+    }
+  }
   for (unsigned i = 0; i < threads; ++i) {
     std::vector<KeAssociation> own;
     for (std::size_t a = i; a < associations.size(); a += threads) own.push_back(associations[a]);
-    auto gun = NtpGun::make(options, i, threads, own);
+    auto gun = NtpGun::make(options, i, threads, own, options.xdp ? std::move(queues[i]) : nullptr);
     if (!gun) return tl::unexpected(gun.error());
     load->guns_.push_back(std::move(*gun));
   }

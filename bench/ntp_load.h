@@ -9,6 +9,7 @@
 #include "bench/cpu_meter.h"
 #include "bench/load_progress.h"
 #include "bench/ntp_gun.h"
+#include "bench/xdp_path.h"
 
 namespace timeball::bench {
 
@@ -37,6 +38,7 @@ class NtpLoad {
   Result<std::unique_ptr<NtpHit>> shoot(const NtpShot& shot, CpuMeter& meter, Progress& progress);
 
  private:
+  std::unique_ptr<XdpPath> path_;
   std::vector<std::unique_ptr<NtpGun>> guns_;
 };
 

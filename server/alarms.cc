@@ -72,6 +72,11 @@ Raised nts_ke_overload(const Snapshot& s) {
   return s.recent.ke_turned_away != 0;
 }
 
+Raised xdp_fallback(const Snapshot& s) {
+  if (s.xdp.empty()) return std::nullopt;
+  return std::ranges::any_of(s.xdp, [](const net::XdpStatus& one) { return !one.taking; });
+}
+
 Raised replies_refused(const Snapshot& s) {
   if (s.shards.empty()) return std::nullopt;
   return s.recent.replies_refused != 0;
@@ -113,6 +118,8 @@ constexpr AlarmKind kOwn[] = {
      "Look at nts_ke.connections for why; allow more, or add a server.", &nts_ke_overload},
     {"replies-refused", kMinor, "The kernel refused to send replies in the last five minutes.",
      "Look for a full send buffer, a firewall's rule or a missing route.", &replies_refused},
+    {"xdp-fallback", kMinor, "AF_XDP delivered nothing on an interface: sockets serve it, slower.",
+     "Report the driver; try another ntp.xdp_mode, and restart.", &xdp_fallback},
     {"secrets-unlocked", kMinor, "Memory that holds keys cannot be locked and may get into swap.",
      "Raise LimitMEMLOCK to 8 MiB or more, or turn swap off.", &secrets_unlocked},
 };

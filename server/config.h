@@ -13,6 +13,7 @@
 #include "common/crypto/aead.h"
 #include "common/net/address.h"
 #include "common/net/udp_batch.h"
+#include "common/net/xdp_interface.h"
 #include "common/nts/ke_negotiation.h"
 
 namespace timeball::server {
@@ -24,6 +25,8 @@ struct NtpConfig {
   std::vector<net::Endpoint> listen;  // none: NTS-KE only
   unsigned shards = 0;                // 0: one per usable CPU
   net::IoBackend io = net::IoBackend::kAuto;
+  std::vector<std::string> xdp_interfaces;  // with kXdp
+  net::XdpMode xdp_mode = net::XdpMode::kAuto;
   Steering steering = Steering::kFlow;
   bool symmetric_active = false;   // also answer mode 1, with mode 2
   unsigned realtime_priority = 0;  // SCHED_FIFO; 0: like any other thread

@@ -216,10 +216,25 @@ struct Daemon::Impl {
       }
       options.steer_by_cpu = cpus;
     }
+    auto others = open_xdp(count);
     for (unsigned i = 0; i < count; ++i) {
       if (!cpus.empty()) options.cpu = cpus[i];
-      shards.push_back(std::make_unique<Shard>(options, publications));
+      shards.push_back(std::make_unique<Shard>(options, publications, std::move(others[i])));
     }
+  }
+
+  // The batches of every interface's queues, queue by queue to one shard after the other.
+  std::vector<std::vector<std::unique_ptr<net::UdpBatch>>> open_xdp(unsigned shard_count) {
+    std::vector<std::vector<std::unique_ptr<net::UdpBatch>>> of_shard(shard_count);
+    if (config.ntp.io != net::IoBackend::kXdp) return of_shard;
+    for (const std::string& name : config.ntp.xdp_interfaces) {
+      auto opened =
+          or_throw(net::XdpInterface::open({name, config.ntp.xdp_mode, config.ntp.listen}));
+      std::size_t n = 0;
+      for (auto& batch : opened->batches()) of_shard[n++ % shard_count].push_back(std::move(batch));
+      interfaces.push_back(std::move(opened));
+    }
+    return of_shard;
   }
 
   void make_ke_service() {
@@ -307,6 +322,13 @@ struct Daemon::Impl {
       for (const auto& shard : shards) counters.push_back(&shard->counters());
       return counters;
     };
+    if (!interfaces.empty()) {
+      sources.xdp = [this] {
+        std::vector<net::XdpStatus> all;
+        for (const auto& interface : interfaces) all.push_back(interface->status());
+        return all;
+      };
+    }
     sources.process = [this] {
       return ProcessSample{host_name(), read_monotonic_time() - started, unlocked_secrets(),
                            process.read()};
@@ -443,6 +465,11 @@ struct Daemon::Impl {
       spdlog::info("timeballd {} serves NTP on {} ({} shards)", TIMEBALL_VERSION,
                    list(config.ntp.listen), shards.size());
     }
+    for (const auto& interface : interfaces) {
+      const net::XdpStatus s = interface->status();
+      spdlog::info("AF_XDP on {}: {}, {}, {} queue{}", s.interface, s.native ? "native" : "generic",
+                   s.zero_copy ? "zero copy" : "copy", s.queues, s.queues == 1 ? "" : "s");
+    }
     if (ke_service) spdlog::info("NTS-KE on {}", list(config.nts_ke.listen));
     spdlog::info("AEAD by {}", crypto::choose(config.crypto.implementation).name);
     if (admin) {
@@ -480,6 +507,9 @@ struct Daemon::Impl {
       key_provider->tick(read_monotonic_time(), read_kernel_time());
       if (certificates) certificates->tick(read_monotonic_time(), utc());
       if (admin_certificate) admin_certificate->tick(read_monotonic_time(), utc());
+      for (const auto& interface : interfaces) {
+        if (const std::string line = interface->tick(); !line.empty()) spdlog::error("{}", line);
+      }
       monitor->tick(read_monotonic_time());
       if (admin && admin->streams() > 0) {
         admin->publish("status", boost::json::serialize(monitor->status()));
@@ -498,6 +528,7 @@ struct Daemon::Impl {
   Published<AccessPolicy> access;
   std::unique_ptr<CertificateStore> certificates;
   std::unique_ptr<CertificateStore> admin_certificate;
+  std::vector<std::unique_ptr<net::XdpInterface>> interfaces;  // after them, the shards
   std::vector<std::unique_ptr<Shard>> shards;
   std::unique_ptr<KeService> ke_service;
   asio::io_context control{1};

@@ -58,6 +58,15 @@ void t3_compensation(const Snapshot& snapshot, Series& series) {
   }
 }
 
+// ---- AF_XDP.
+
+template <auto net::XdpStatus::*member>
+void each_interface(const Snapshot& snapshot, Series& series) {
+  for (const net::XdpStatus& one : snapshot.xdp) {
+    add(series, static_cast<double>(one.*member), {{"interface", one.interface}});
+  }
+}
+
 // ---- NTS-KE.
 
 void ke_connections(const Snapshot& snapshot, Series& series) {
@@ -137,6 +146,34 @@ constexpr Metric kMetrics[] = {
      &sum_of_shards<&ShardCounters::datagrams_unanswerable>},
     {"timeball_sends_refused_total", kCounter, "", "Replies the kernel would not take",
      &sum_of_shards<&ShardCounters::sends_refused>},
+    {"timeball_xdp_serving", kGauge, "interface",
+     "1 while AF_XDP serves the interface; 0 once the watchdog has left it to the sockets",
+     &each_interface<&net::XdpStatus::taking>},
+    {"timeball_xdp_taken_total", kCounter, "interface",
+     "Datagrams that the XDP program handed to AF_XDP sockets",
+     &each_interface<&net::XdpStatus::taken>},
+    {"timeball_xdp_received_total", kCounter, "interface", "Of those, datagrams that a shard took",
+     &each_interface<&net::XdpStatus::received>},
+    {"timeball_xdp_bad_checksum_total", kCounter, "interface",
+     "Of those, datagrams dropped for a wrong checksum of IPv4 or UDP",
+     &each_interface<&net::XdpStatus::bad_checksum>},
+    {"timeball_xdp_malformed_total", kCounter, "interface",
+     "Of those, datagrams dropped because their lengths contradict each other",
+     &each_interface<&net::XdpStatus::malformed>},
+    {"timeball_xdp_without_metadata_total", kCounter, "interface",
+     "Datagrams left to the sockets because the driver has no room for their time",
+     &each_interface<&net::XdpStatus::without_metadata>},
+    {"timeball_xdp_sends_refused_total", kCounter, "interface",
+     "Replies that found no room on the way to the device",
+     &each_interface<&net::XdpStatus::refused>},
+    {"timeball_xdp_ring_full_total", kCounter, "interface",
+     "Datagrams lost because the shard was late", &each_interface<&net::XdpStatus::ring_full>},
+    {"timeball_xdp_fill_starved_total", kCounter, "interface",
+     "Times that the device found no memory for a datagram: the shard was late",
+     &each_interface<&net::XdpStatus::fill_starved>},
+    {"timeball_xdp_strays_total", kCounter, "interface",
+     "Frames that the kernel named and that were not its own; must stay 0",
+     &each_interface<&net::XdpStatus::strays>},
     {"timeball_receive_errors_total", kCounter, "", "Transient errors of the UDP sockets",
      &sum_of_shards<&ShardCounters::receive_errors>},
     {"timeball_received_bytes_total", kCounter, "", "Octets of UDP payload received",

@@ -115,6 +115,7 @@ Duties duties_of(const Config& config) {
   using enum RefclockDriver;
   Duties duties = kServes | kThisBuild;
   if (!config.ntp.listen.empty()) duties |= kNtp;
+  if (!config.ntp.listen.empty() && config.ntp.io == net::IoBackend::kXdp) duties |= kXdp;
   const bool admin = !config.admin.listen.empty() || !config.admin.socket.empty();
   if (config.nts_ke.enabled || admin) duties |= kStreams;
   if (config.keys.provider == KeysProvider::kEtcd || uses(config, kGpsd)) duties |= kConnects;

@@ -11,6 +11,8 @@ namespace {
 
 using net::Endpoint;
 
+constexpr std::size_t kMostInterfaceName = 15;
+
 // Reports each endpoint that stands twice in one list.
 void check_repeats(const std::string& path, const std::vector<Endpoint>& listen, Draft& draft) {
   for (auto it = listen.begin(); it != listen.end(); ++it) {
@@ -26,6 +28,28 @@ bool clash(const Endpoint& a, const Endpoint& b) {
          (a.address.is_unspecified() || b.address.is_unspecified());
 }
 
+void check_xdp(Draft& draft) {
+  const NtpConfig& ntp = draft.loaded.config.ntp;
+  const auto& names = ntp.xdp_interfaces;
+  if (ntp.io == net::IoBackend::kXdp && names.empty() && !draft.refused("ntp.xdp_interfaces")) {
+    draft.error(
+        "ntp.io",
+        "\"xdp\" needs xdp_interfaces; name at least one, such as \"eth0\" (ip link lists them)");
+  }
+  if (ntp.io != net::IoBackend::kXdp && !names.empty()) {
+    draft.warning("ntp.xdp_interfaces", "is not used unless ntp.io is \"xdp\"");
+  }
+  for (auto it = names.begin(); it != names.end(); ++it) {
+    if (it->size() > kMostInterfaceName) {
+      draft.error("ntp.xdp_interfaces", quote_toml(*it) +
+                                            " is longer than the name of any network "
+                                            "interface (15 characters); see ip link");
+    }
+    if (std::find(names.begin(), it, *it) == it) continue;
+    draft.error("ntp.xdp_interfaces", quote_toml(*it) + " stands twice; remove one");
+  }
+}
+
 void check_ntp(Draft& draft) {
   const NtpConfig& ntp = draft.loaded.config.ntp;
   if (ntp.listen.empty() && !draft.loaded.config.nts_ke.enabled) {
@@ -34,6 +58,7 @@ void check_ntp(Draft& draft) {
                 "address, such as \"0.0.0.0:123\"");
   }
   check_repeats("ntp.listen", ntp.listen, draft);
+  check_xdp(draft);
   if (ntp.require_nts && !draft.loaded.config.nts_ke.enabled) {
     draft.warning("ntp.require_nts",
                   "new clients cannot get keys here while nts_ke.enabled is false; "

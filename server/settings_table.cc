@@ -264,6 +264,8 @@ struct Word {
 constexpr Word kUserName{"up to 64 printable characters", 0,
                          [](unsigned char c) { return c > 0x20 && c < 0x7f; }};
 constexpr Word kAccountName{"1 to 64 printable characters", 1, kUserName.allowed};
+constexpr Word kInterfaceName{"1 to 15 characters, as ip link shows it", 1,
+                              [](unsigned char c) { return c > 0x20 && c < 0x7f && c != '/'; }};
 // Part of a path of etcd's.
 constexpr Word kClusterName{"1 to 64 of a-z, 0-9, - and .", 1, [](unsigned char c) {
                               return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
@@ -440,8 +442,22 @@ void add_ntp(std::vector<Setting>& rows) {
   rows.push_back(row(kAt, &NtpConfig::io,
                      Choice<net::IoBackend>{{{"auto", net::IoBackend::kAuto},
                                              {"io_uring", net::IoBackend::kIoUring},
-                                             {"mmsg", net::IoBackend::kMmsg}}},
-                     {"ntp.io", R"("auto")", "", kRestart, "how datagrams reach the kernel"}));
+                                             {"mmsg", net::IoBackend::kMmsg},
+                                             {"xdp", net::IoBackend::kXdp}}},
+                     {"ntp.io", R"("auto")", "", kRestart,
+                      "how datagrams reach the kernel; xdp: past it, by AF_XDP, on xdp_interfaces, "
+                      "and by sockets for what AF_XDP leaves to the kernel"}));
+  rows.push_back(row(kAt, &NtpConfig::xdp_interfaces, List<std::string, Word>{kInterfaceName},
+                     {"ntp.xdp_interfaces", "[]", "", kRestart,
+                      "network interfaces that are served by AF_XDP with io = \"xdp\""}));
+  rows.push_back(row(kAt, &NtpConfig::xdp_mode,
+                     Choice<net::XdpMode>{{{"auto", net::XdpMode::kAuto},
+                                           {"native", net::XdpMode::kNative},
+                                           {"generic", net::XdpMode::kGeneric}}},
+                     {"ntp.xdp_mode", R"("auto")", "", kRestart,
+                      "where the XDP program runs: native, in the network card's driver; generic, "
+                      "in the kernel, for any card and less gain; auto: native where the driver "
+                      "has it"}));
   rows.push_back(row(
       kAt, &NtpConfig::steering,
       Choice<Steering>{{{"flow", Steering::kFlow}, {"cpu", Steering::kCpu}}},

@@ -17,9 +17,6 @@
 namespace timeball::server {
 namespace {
 
-// Datagrams stamped, sealed and sent together.
-constexpr std::size_t kGroup = TransmitDelay::kMaxGroup;
-
 // After a batch of fewer, to look for another would mostly be a system call in vain.
 constexpr std::size_t kLikelyMore = net::kBatchCapacity / 4;
 
@@ -44,15 +41,18 @@ struct alignas(64) Shard::Impl {
 
   // A socket of the shard.
   struct Listener {
-    explicit Listener(std::unique_ptr<net::UdpBatch> b) : batch(std::move(b)) {}
+    explicit Listener(std::unique_ptr<net::UdpBatch> b)
+        : batch(std::move(b)), group(std::min(batch->group(), TransmitDelay::kMaxGroup)) {}
 
     std::unique_ptr<net::UdpBatch> batch;
+    std::size_t group;  // so many datagrams are stamped, sealed and sent together
     TransmitDelay delay;
     std::array<Sample, net::kBatchCapacity> samples;  // under way, by transmit key
     std::uint32_t next_sample = 0;
   };
 
-  Impl(const ShardOptions& options, const Publications& publications)
+  Impl(const ShardOptions& options, const Publications& publications,
+       std::vector<std::unique_ptr<net::UdpBatch>> others)
       : clock(publications.clock),
         keys(publications.keys),
         access(publications.access),
@@ -73,6 +73,7 @@ struct alignas(64) Shard::Impl {
       if (!batch) throw std::runtime_error(batch.error().message);
       listeners.push_back(std::make_unique<Listener>(std::move(*batch)));
     }
+    for (auto& batch : others) listeners.push_back(std::make_unique<Listener>(std::move(batch)));
   }
 
   // Until stop() says so. poll: few sockets, and one call where epoll would need two.
@@ -122,8 +123,8 @@ struct alignas(64) Shard::Impl {
       counters.verdicts[static_cast<std::size_t>(Verdict::kDroppedInternal)].add(batch.size());
       return;
     }
-    for (std::size_t first = 0; first < batch.size(); first += kGroup) {
-      const auto part = batch.subspan(first, std::min(kGroup, batch.size() - first));
+    for (std::size_t first = 0; first < batch.size(); first += listener.group) {
+      const auto part = batch.subspan(first, std::min(listener.group, batch.size() - first));
       stamp(listener, part);
       responder.seal(part, first);
       count(part, verdicts.subspan(first, part.size()));  // before anybody can have the reply
@@ -228,8 +229,9 @@ struct alignas(64) Shard::Impl {
   std::thread thread;
 };
 
-Shard::Shard(const ShardOptions& options, const Publications& publications)
-    : impl_(std::make_unique<Impl>(options, publications)) {}
+Shard::Shard(const ShardOptions& options, const Publications& publications,
+             std::vector<std::unique_ptr<net::UdpBatch>> others)
+    : impl_(std::make_unique<Impl>(options, publications, std::move(others))) {}
 Shard::~Shard() {
   stop();
 }

@@ -86,8 +86,10 @@ struct ShardCounters {
 
 class Shard {
  public:
-  // Binds the sockets. Throws std::runtime_error with one sentence when it cannot.
-  Shard(const ShardOptions& options, const Publications& publications);
+  // Binds the sockets; serves `others` too. Throws std::runtime_error with one sentence when it
+  // cannot.
+  Shard(const ShardOptions& options, const Publications& publications,
+        std::vector<std::unique_ptr<net::UdpBatch>> others = {});
   ~Shard();  // stops
 
   void start();

@@ -6,6 +6,7 @@ Snapshot take_snapshot(const MetricSources& sources) {
   Snapshot snapshot;
   if (sources.process) snapshot.process = sources.process();
   if (sources.shards) snapshot.shards = sources.shards();
+  if (sources.xdp) snapshot.xdp = sources.xdp();
   if (sources.nts_ke) snapshot.nts_ke = sources.nts_ke();
   if (sources.keys) snapshot.keys = sources.keys();
   if (sources.certificates) snapshot.certificates = sources.certificates();

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "common/net/xdp_interface.h"
 #include "common/time/clock_state.h"
 #include "common/time/time_scales.h"
 #include "refclock/refclock.h"
@@ -70,6 +71,7 @@ struct Recent {
 struct Snapshot {
   std::optional<ProcessSample> process;
   std::vector<const ShardCounters*> shards;
+  std::vector<net::XdpStatus> xdp;  // an interface each
   std::optional<KeSample> nts_ke;
   std::optional<KeysSample> keys;
   std::optional<CertificatesStatus> certificates;
@@ -82,6 +84,7 @@ struct Snapshot {
 struct MetricSources {
   std::function<ProcessSample()> process;
   std::function<std::vector<const ShardCounters*>()> shards;
+  std::function<std::vector<net::XdpStatus>()> xdp;
   std::function<KeSample()> nts_ke;
   std::function<KeysSample()> keys;
   std::function<CertificatesStatus()> certificates;

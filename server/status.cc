@@ -108,6 +108,34 @@ json::object time_json(const Snapshot& snapshot) {
 
 // ---- What is served.
 
+const char* io_name(net::IoBackend io) {
+  switch (io) {
+    case net::IoBackend::kIoUring:
+      return "io_uring";
+    case net::IoBackend::kXdp:
+      return "xdp";
+    case net::IoBackend::kAuto:
+    case net::IoBackend::kMmsg:
+      break;
+  }
+  return "mmsg";
+}
+
+json::array xdp_json(const Snapshot& snapshot) {
+  json::array all;
+  for (const net::XdpStatus& one : snapshot.xdp) {
+    all.push_back({{"interface", one.interface},
+                   {"mode", one.native ? "native" : "generic"},
+                   {"zero_copy", one.zero_copy},
+                   {"queues", one.queues},
+                   {"serving", one.taking},
+                   {"received", one.received},
+                   {"sent", one.sent},
+                   {"lost", one.ring_full}});
+  }
+  return all;
+}
+
 json::object ntp_json(const Snapshot& snapshot, const Config& config) {
   std::array<std::uint64_t, kVerdicts> verdicts{};
   std::uint64_t received = 0, sent = 0;
@@ -124,7 +152,8 @@ json::object ntp_json(const Snapshot& snapshot, const Config& config) {
           {"requests_per_s", snapshot.recent.requests_per_s},
           {"nts_per_s", snapshot.recent.nts_per_s},
           {"shards", snapshot.shards.size()},
-          {"io", config.ntp.io == net::IoBackend::kIoUring ? "io_uring" : "mmsg"},
+          {"io", io_name(config.ntp.io)},
+          {"xdp", xdp_json(snapshot)},
           {"received_bytes", received},
           {"sent_bytes", sent},
           {"t3_to_wire_s", quantiles(snapshot.recent.t3_to_wire)}};

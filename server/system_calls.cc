@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <linux/netlink.h>
 #include <linux/pps.h>
 #include <linux/ptp_clock.h>
 #include <sched.h>
@@ -174,7 +175,14 @@ void add_network(Table& table) {
   table.allow_values(kConnects, SCMP_SYS(socket), 0, {AF_INET, AF_INET6});
   table.allow(kConnects, {SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(sendmmsg), SCMP_SYS(select),
                           SCMP_SYS(pselect6)});
-  table.refuse(kConnects, SCMP_SYS(socket), {is(0, AF_NETLINK)}, EAFNOSUPPORT);
+  // AF_XDP: frames move by sendto and recvfrom without octets; statistics; the host's addresses
+  // (getifaddrs).
+  table.allow(kXdp, {SCMP_SYS(getsockopt), SCMP_SYS(bind), SCMP_SYS(getsockname)});
+  if (table.has(kXdp)) {
+    table.allow(kXdp, SCMP_SYS(socket), {is(0, AF_NETLINK), is(2, NETLINK_ROUTE)});
+  } else {
+    table.refuse(kConnects, SCMP_SYS(socket), {is(0, AF_NETLINK)}, EAFNOSUPPORT);
+  }
   if (table.has(kNotifies | kSimulation)) {
     table.allow(kServes, SCMP_SYS(socket), {is(0, AF_UNIX)});
     table.allow(kServes, {SCMP_SYS(connect), SCMP_SYS(recvfrom)});

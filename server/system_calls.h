@@ -23,8 +23,9 @@ inline constexpr Duties kSimulation = 1 << 7;   // a pulse from refclock-sim's s
 inline constexpr Duties kNotifies = 1 << 8;     // systemd's notify socket
 inline constexpr Duties kSetsClock = 1 << 9;    // the clock helper: this alone
 inline constexpr Duties kSanitizer = 1 << 10;   // what sanitizers do besides
+inline constexpr Duties kXdp = 1 << 11;         // AF_XDP: asks for the host's addresses
 inline constexpr Duties kAnyDaemon = kServes | kNtp | kStreams | kConnects | kStores | kDevices |
-                                     kKernelClock | kSimulation | kNotifies | kSanitizer;
+                                     kKernelClock | kSimulation | kNotifies | kSanitizer | kXdp;
 
 enum class Violation {
   kEnds,    // one line on standard error with the call's name, then SIGSYS

@@ -92,6 +92,11 @@ Place take_place(const std::string& config_path, bool to_serve) {
   timeball::server::raise_descriptor_limit();
   auto kept = timeball::server::capability(CAP_NET_BIND_SERVICE);
   if (config.ntp.realtime_priority != 0) kept |= timeball::server::capability(CAP_SYS_NICE);
+  if (config.ntp.io == timeball::net::IoBackend::kXdp) {
+    for (const int right : {CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, CAP_PERFMON, CAP_IPC_LOCK}) {
+      kept |= timeball::server::capability(right);
+    }
+  }
   timeball::server::become(account, kept);
   forbid_core_dumps();  // to become another user undoes it
   return place;

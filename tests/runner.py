@@ -141,10 +141,10 @@ def meson_test(name, directory, *tests):
           ROOT / directory / "meson-logs" / "testlog.junit.xml")
 
 
-def pytest(name, directory, *tests):
+def pytest(name, directory, *tests, **environment):
     xml = RESULTS / f"{name}.xml"
     suite(name, [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rfEs", f"--junitxml={xml}",
-                 *(tests or [f"tests/{name}"])], xml, TIMEBALL_BUILD=str(ROOT / directory))
+                 *(tests or [f"tests/{name}"])], xml, TIMEBALL_BUILD=str(ROOT / directory), **environment)
 
 
 def tidy(_options):
@@ -167,6 +167,14 @@ def e2e(_options):
     if build("build-asan"):
         pytest("e2e", "build-asan", "tests/e2e", *(f"--ignore={test}" for test in DEPLOYED_ONLY))
         step("conformance table", [PYTHON, "tests/e2e/conformance_table.py", RESULTS / "e2e.xml"])
+
+
+def xdp(_options):
+    """NTP's conformance again and what AF_XDP is about, each daemon on another host, which it serves by AF_XDP."""
+    if os.geteuid() != 0:
+        CASES.append(Case("xdp", "skipped", "AF_XDP takes root: run the tests as root"))
+    elif build("build-asan"):
+        pytest("xdp", "build-asan", "tests/e2e/test_xdp.py", "tests/e2e/test_conformance_ntp.py", TIMEBALL_XDP="1")
 
 
 def release(_options):
@@ -265,7 +273,7 @@ def fuzz_one(name, binary, seconds):
     return Case(f"fuzz.{name}", "failed" if status else "passed", f"see {log}" if status else "")
 
 
-PARTS = {"tidy": tidy, "format": check_format, "unit": unit, "e2e": e2e, "release": release, "sim": sim,
+PARTS = {"tidy": tidy, "format": check_format, "unit": unit, "e2e": e2e, "xdp": xdp, "release": release, "sim": sim,
          "interop": interop, "packages": packages, "browser": browser, "valgrind": valgrind, "tsan": tsan, "fuzz": fuzz}
 
 

@@ -1,5 +1,5 @@
-// UDP in batches, for servers and clients: one interface over recvmmsg/sendmmsg and io_uring
-// (AF_XDP comes behind it too).
+// UDP in batches, for servers and clients: one interface over recvmmsg/sendmmsg, io_uring, and
+// AF_XDP (common/net/xdp_interface.h).
 //
 // A batch belongs to one socket and one thread. Any thread may make it; the first that calls
 // receive() or compose() owns it from then on, and only that one calls its functions. The owner
@@ -74,6 +74,9 @@ class UdpBatch {
   virtual std::span<Datagram> compose(std::size_t count) = 0;
   // Sends the replies of those with reply_length > 0. Never blocks.
   virtual void send(std::span<const Datagram> part) = 0;
+  // How many replies one send() should take where it matters when each leaves: the longer a call
+  // takes, the likelier something comes in between.
+  virtual std::size_t group() const { return 5; }
   // The transmit times that have come since the last call; valid until the next send() or
   // receive(). Most devices tell at once; else the handle becomes readable. Of more than
   // kBatchCapacity wanted and not yet told the oldest are lost, and so are those sent together with
@@ -83,7 +86,8 @@ class UdpBatch {
   virtual const UdpCounters& counters() const = 0;
 };
 
-enum class IoBackend : std::uint8_t { kAuto, kIoUring, kMmsg };
+// kXdp: sockets as with kAuto, and AF_XDP beside them for the interfaces named.
+enum class IoBackend : std::uint8_t { kAuto, kIoUring, kMmsg, kXdp };
 
 // A bound, non-blocking UDP socket with SO_REUSEPORT, receive timestamps and packet information on;
 // an IPv6 one takes IPv6 only. The error says which address, why, and what to do. Owned by the
@@ -104,7 +108,7 @@ Result<int> open_client_socket(int family);
 // two daemons of one user share a port unnoticed. Asked once, before the first of our own.
 Result<void> require_udp_port_free(const Endpoint& local);
 
-// Takes the socket: closes it at the end, or at once on an error. kAuto is mmsg: the
+// Takes the socket: closes it at the end, or at once on an error. kAuto (and kXdp) is mmsg: the
 // cheaper one wherever bench/serving has measured them. kIoUring fails with a sentence when the
 // kernel does not offer it (Linux 6.1).
 Result<std::unique_ptr<UdpBatch>> make_udp_batch(int socket, IoBackend backend);

@@ -1,8 +1,24 @@
-"""Fixtures: lab certificates, and daemons that tests share."""
+"""Fixtures: lab certificates, and daemons that tests share.
+
+With TIMEBALL_XDP=1 in the environment every daemon is on another host, a network namespace at the end of a veth pair,
+and serves it by AF_XDP."""
 import pytest
 
 import daemon as daemons
 import ntslib as nts
+import veth
+
+collect_ignore = []
+if daemons.OVER_XDP:
+    veth.enter_new_namespace()
+else:
+    collect_ignore.append("test_xdp.py")
+
+
+def pytest_sessionfinish():
+    for d in daemons.Daemon.started:
+        if d.host:
+            d.host.close()
 
 
 def pytest_make_parametrize_id(val):
@@ -12,7 +28,8 @@ def pytest_make_parametrize_id(val):
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory):
-    return daemons.LabCertificates(str(tmp_path_factory.mktemp("certificates")))
+    return daemons.LabCertificates(str(tmp_path_factory.mktemp("certificates")),
+                                   addresses=(daemons.HOST, daemons.HOST6))
 
 
 @pytest.fixture

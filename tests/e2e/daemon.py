@@ -24,12 +24,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 import ntslib as nts
+import veth
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("TIMEBALL_BUILD", os.path.join(ROOT, "build")))
 BINARY = os.path.join(BUILD, "server", "timeballd")
 TOOL = os.path.join(BUILD, "server", "timeball")
-HOST, HOST6 = "127.0.0.1", "::1"
+# In tests/e2e/conftest.py: with this, every daemon is on a host of its own, which it serves by AF_XDP.
+OVER_XDP = bool(os.environ.get("TIMEBALL_XDP"))
+HOST, HOST6 = (veth.SERVER, veth.SERVER6) if OVER_XDP else ("127.0.0.1", "::1")
+MORE_HOSTS = veth.MORE_SERVERS if OVER_XDP else ("127.0.0.2", "127.9.8.7")  # its other addresses
 SERVER_NAME = "time.test"
 with open(BINARY, "rb") as _binary:
     ASAN = b"__asan_init" in _binary.read()
@@ -190,6 +194,11 @@ def free_port():
                 continue
 
 
+def ours(number):
+    """An IPv4 address of this host, of which each test may have its own; 2 to 99."""
+    return f"192.0.2.{number}" if OVER_XDP else f"127.0.0.{number}"
+
+
 def toml_value(value):
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -239,11 +248,15 @@ class Daemon:
             "process.user": "root",  # where root runs the tests; others stay who they are
             **(settings or {}),
         }
+        self.host = None  # its own, if it has one
+        if OVER_XDP:
+            self.host = veth.Veth((self.ntp_port, self.ke_port, self.admin_port))
+            self.settings = {"ntp.io": "xdp", "ntp.xdp_interfaces": [self.host.interface], **self.settings}
         one = {"driver": "system", "trust": True, "stratum": 10} if refclock is None else refclock
         self.refclocks = one if isinstance(one, list) else [one]
         self.environment = environment or {}
         self.descriptors = descriptors
-        self.wrapper = list(wrapper)
+        self.wrapper = [*(self.host.wrapper if self.host else []), *wrapper]
         self.https = https  # certificates, when the admin listener has some
         self.process = None
 

@@ -18,7 +18,7 @@ STATUS = {"version", "host", "now", "uptime_s", "time", "ntp", "nts_ke", "keys",
           "samples", "rubidium", "alarms"}
 TIME = {"synchronised", "stratum", "leap", "reference_id", "error_bound_s", "offset_s", "root_delay_s",
         "root_dispersion_s", "reference_age_s", "state", "state_s", "flags", "holdover_s", "holdover_remaining_s"}
-NTP = {"requests", "requests_per_s", "nts_per_s", "shards", "io", "received_bytes", "sent_bytes", "t3_to_wire_s"}
+NTP = {"requests", "requests_per_s", "nts_per_s", "shards", "io", "xdp", "received_bytes", "sent_bytes", "t3_to_wire_s"}
 NTS_KE = {"connections", "handshakes_per_s", "open", "handshake_s"}
 KEYS = {"provider", "file", "age_s", "next_rotation_s", "generations", "cluster"}
 

@@ -11,7 +11,7 @@ import pytest
 
 import daemon as daemons
 import ntslib as nts
-from daemon import HOST, HOST6
+from daemon import HOST, HOST6, MORE_HOSTS, ours
 
 ALL_AEADS = pytest.mark.parametrize("aead", nts.AEADS)
 
@@ -119,7 +119,7 @@ def test_line_35_version_1_mode_0_is_answered(ntp):
 def test_line_35_version_1_mode_0_from_port_123_is_not_answered(daemon):
     with nts.NtpSocket(HOST, daemon.ntp_port) as s:
         try:
-            s.socket.bind(("127.0.0.78", 123))
+            s.socket.bind((ours(78), 123))
         except OSError as error:
             pytest.skip(f"cannot bind UDP port 123: {error}")
         assert s.replies(nts.plain_request(version=1, mode=0)) == []
@@ -596,7 +596,7 @@ def test_line_53_kisses_are_rate_limited(start):
     settings = {"rate_limit.enabled": True, "rate_limit.action": "kiss", "rate_limit.burst": 1,
                 "rate_limit.interval": "1h", "rate_limit.let_through": 0,
                 "rate_limit.refusals_per_second": 10, "ntp.shards": 1}
-    with start(settings) as d, d.ntp(source="127.0.0.9") as s:
+    with start(settings) as d, d.ntp(source=ours(9)) as s:
         s.plain()
         for _ in range(200):
             s.send(nts.plain_request())
@@ -608,7 +608,7 @@ def test_line_53_kisses_are_rate_limited(start):
 
 def test_line_53_rate_and_nak_due_together_no_reply(kiss_daemon):
     a = kiss_daemon.associate()
-    with kiss_daemon.ntp(source="127.0.0.21") as s:
+    with kiss_daemon.ntp(source=ours(21)) as s:
         exhaust(s)
         for bad in ({"cookie": bytes(100)}, {"cookie": a.cookies[0], "corrupt": True}):
             s.send(nts.nts_request(a, **bad).packet)
@@ -714,7 +714,7 @@ def test_line_57_plain_ntp_is_answered(daemon, address):
         assert nts.ntp_to_unix(header.reference) <= transmitted
 
 
-@pytest.mark.parametrize("address", [HOST, "127.0.0.2", "127.9.8.7", HOST6])
+@pytest.mark.parametrize("address", [HOST, *MORE_HOSTS, HOST6])
 def test_line_57_reply_comes_from_the_address_asked(daemon, association, address):
     with daemon.ntp(address) as s:
         s.plain()
@@ -778,7 +778,7 @@ def test_line_59_cookie_may_be_used_again(build, ntp, association):
 
 def test_line_59_no_state_per_client(daemon, build):
     """The same cookie from other ports, other addresses, the other family."""
-    for address, source in ((HOST, "127.0.0.5"), (HOST, "127.0.0.6"), (HOST6, None)):
+    for address, source in ((HOST, ours(5)), (HOST, ours(6)), (HOST6, None)):
         with daemon.ntp(address, source) as s:
             served(s, build())
 
@@ -786,7 +786,7 @@ def test_line_59_no_state_per_client(daemon, build):
 def test_line_60_nts_over_the_limit_is_dropped(kiss_daemon):
     """Never an unauthenticated RATE, though plain requests get one."""
     a = kiss_daemon.associate()
-    with kiss_daemon.ntp(source="127.0.0.31") as s:
+    with kiss_daemon.ntp(source=ours(31)) as s:
         kiss = exhaust(s)
         assert kiss is not None and nts.Header.parse(kiss).reference_id == b"RATE"
         for _ in range(5):
@@ -795,7 +795,7 @@ def test_line_60_nts_over_the_limit_is_dropped(kiss_daemon):
 
 
 def test_line_60_kiss_is_well_formed(kiss_daemon):
-    with kiss_daemon.ntp(source="127.0.0.32") as s:
+    with kiss_daemon.ntp(source=ours(32)) as s:
         exhaust(s)
         for extra in (b"", nts.field(nts.UID, os.urandom(32))):
             packet = nts.plain_request() + extra
@@ -807,7 +807,7 @@ def test_line_60_kiss_is_well_formed(kiss_daemon):
 
 def test_line_60_within_the_limit_nts_is_served(kiss_daemon):
     a = kiss_daemon.associate()
-    with kiss_daemon.ntp(source="127.0.0.33") as s:
+    with kiss_daemon.ntp(source=ours(33)) as s:
         for _ in range(4):
             s.nts(a)
 
@@ -815,7 +815,7 @@ def test_line_60_within_the_limit_nts_is_served(kiss_daemon):
 def test_line_60_a_share_is_let_through(start):
     settings = {"rate_limit.enabled": True, "rate_limit.burst": 1, "rate_limit.interval": "1h",
                 "rate_limit.let_through": 4}
-    with start(settings) as d, d.ntp(source="127.0.0.41") as s:
+    with start(settings) as d, d.ntp(source=ours(41)) as s:
         a = d.associate()
         for _ in range(400):
             s.send(nts.plain_request())

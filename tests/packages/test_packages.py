@@ -91,7 +91,7 @@ class Client:
 def test_build_dependencies_are_those_of_every_build():
     with open(os.path.join(ROOT, "deploy", "debian", "control"), encoding="utf-8") as f:
         declared = set(re.findall(r"^ ([a-z0-9.+-]+)", f.read().split("Build-Depends:")[1].split("Standards")[0], re.M))
-    needed = set(run(["bash", "-c", '. deploy/packages && printf "%s\\n" "${build_packages[@]}"'], cwd=ROOT).split())
+    needed = set(run(["bash", "-c", '. deploy/packages && printf "%s\\n" "${build_packages[@]}" "${xdp_packages[@]}"'], cwd=ROOT).split())
     assert declared - {"debhelper-compat", "dh-sequence-installsysusers"} == needed - {"g++", "python3"}  # Debian's own
 
 

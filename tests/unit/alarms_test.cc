@@ -35,6 +35,7 @@ struct Healthy {
   Healthy() {
     s.process = ProcessSample{"host", 1s, 0, {}};
     s.shards = {&shard};
+    s.xdp.emplace_back().taking = true;
     s.nts_ke.emplace();
     s.keys.emplace();
     s.keys->now = MonotonicTime{1000 * kNsPerSecond};
@@ -123,6 +124,7 @@ TEST(Alarms, EachOfOursHasItsCause) {
   check("certificate-expires",
         [](S s, H) { s.certificates->each[0].not_after_s = kNow_s + 13 * 86'400; });
   check("nts-ke-overload", [](S s, H) { s.recent.ke_turned_away = 1; });
+  check("xdp-fallback", [](S s, H) { s.xdp[0].taking = false; });
   check("replies-refused", [](S s, H) { s.recent.replies_refused = 1; });
   check("secrets-unlocked", [](S s, H) { s.process->unlocked_secrets = 1; });
   Healthy h;

@@ -123,6 +123,7 @@ refclock::RackStatus rack_status() {
 
 MetricSources all_sources(const ShardCounters& shard) {
   MetricSources sources = from_shards({&shard});
+  sources.xdp = [] { return std::vector<net::XdpStatus>(1); };
   sources.nts_ke = ke_sample;
   sources.keys = [] {
     KeysSample sample;

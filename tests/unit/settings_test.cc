@@ -161,7 +161,7 @@ const Bad kValues[] = {
     {"UnknownIo",
      "[ntp]\nio = \"epoll\"\n",
      {"t.toml:2: ntp.io: found the text \"epoll\"; write one of \"auto\", \"io_uring\", "
-      "\"mmsg\""}},
+      "\"mmsg\", \"xdp\""}},
     {"DateForChoice",
      "[log]\nformat = 1979-05-27\n",
      {"t.toml:2: log.format: found a date or time; write one of \"text\", \"json\""}},
@@ -379,6 +379,20 @@ const Bad kCombinations[] = {
     {"WithoutMandatoryAead",
      "[nts_ke]\naeads = [30]\n",
      {"t.toml:2: nts_ke.aeads: 15 is missing, which RFC 8915 makes mandatory; add it"}},
+    {"XdpWithoutInterface",
+     "[ntp]\nio = \"xdp\"\n",
+     {"t.toml:2: ntp.io: \"xdp\" needs xdp_interfaces; name at least one, such as \"eth0\" (ip "
+      "link "
+      "lists them)"}},
+    {"XdpInterfaces",
+     "[ntp]\nio = \"xdp\"\nxdp_interfaces = [\"eth0\", \"a-name-far-too-long\", \"eth0\"]\n"
+     "xdp_mode = \"fast\"\n",
+     {"t.toml:3: ntp.xdp_interfaces: \"a-name-far-too-long\" is longer than the name of any "
+      "network "
+      "interface (15 characters); see ip link",
+      "t.toml:3: ntp.xdp_interfaces: \"eth0\" stands twice; remove one",
+      "t.toml:4: ntp.xdp_mode: found the text \"fast\"; write one of \"auto\", \"native\", "
+      "\"generic\""}},
     {"AllAtOnceInLineOrder",
      "[log]\nlevel = 7\n[ntp]\nshards = -1\nlisten = [1]\nio = true\n[kyes]\n",
      {"t.toml:2: log.level: found the number 7; write one of \"trace\", \"debug\", \"info\", "
@@ -386,7 +400,7 @@ const Bad kCombinations[] = {
       "t.toml:4: ntp.shards: found the number -1; write a whole number from 0 to 1024",
       "t.toml:5: ntp.listen: found the number 1; write an address in quotes, such as "
       "\"192.0.2.1:123\" or \"[2001:db8::1]:123\"",
-      "t.toml:6: ntp.io: found true; write one of \"auto\", \"io_uring\", \"mmsg\"",
+      "t.toml:6: ntp.io: found true; write one of \"auto\", \"io_uring\", \"mmsg\", \"xdp\"",
       "t.toml:7: unknown section \"kyes\"; did you mean [keys]?"}},
 };
 INSTANTIATE_TEST_SUITE_P(Combinations, BadConfig, testing::ValuesIn(kCombinations), name_of);

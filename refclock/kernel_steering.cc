@@ -31,6 +31,7 @@ ClockState with_either_rate(ClockState served, std::int64_t change) {
 ClockState KernelSteering::prepare(const RackClockStatus& status, const ClockState& served,
                                    KernelTime now) {
   due_ = {};
+  refused_ = false;
   const auto frequency = control_.frequency();
   if (!frequency) {
     refused_ = true;

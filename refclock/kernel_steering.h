@@ -37,8 +37,8 @@ class KernelSteering {
   std::optional<ClockState> apply(RackClock& clock);
   // What the last apply() stepped it by, to log.
   Duration stepped() const { return stepped_; }
-  // Once, at least: CAP_SYS_TIME is gone, somebody filters the call, or whoever makes it for us has
-  // ended (remote_clock.h).
+  // Since the last prepare(): CAP_SYS_TIME is gone, somebody filters the call, or whoever makes it
+  // for us has ended (remote_clock.h).
   bool refused() const { return refused_; }
 
  private:

@@ -99,13 +99,21 @@ struct Rack::Impl {
         spdlog::info("the kernel's clock was stepped by {:.6f} s",
                      static_cast<double>(steering->stepped().count()) * 1e-9);
       }
-      if (steering->refused() && !std::exchange(refusal_told, true)) {
-        spdlog::error(
-            "the kernel's clock is no longer steered, and goes on as it goes: the kernel refuses, "
-            "or "
-            "the clock helper has ended; restart timeballd");
-      }
+      tell_refusal(steering->refused());
     });
+  }
+
+  // When it begins, and when it is over.
+  void tell_refusal(bool refused) {
+    if (std::exchange(refusal_told, refused) == refused) return;
+    if (refused) {
+      spdlog::error(
+          "the kernel's clock is no longer steered, and goes on as it goes: the kernel refuses, or "
+          "the clock helper has ended; start timeballd-clock.socket, or, without clock.helper, "
+          "restart timeballd");
+    } else {
+      spdlog::info("the kernel's clock is steered again");
+    }
   }
 
   ClockPair pair() const {

@@ -1,7 +1,8 @@
 // The one header of refclock/ that the daemon sees: reference clocks in, a published ClockState
-// out; and, where CLOCK_REALTIME is steered, how (remote_clock.h). Either a rack's (rack.h), or
-// SystemClock: what the kernel says of its own synchronisation (ntp_adjtime(2) with modes 0: read
-// only, no rights needed), whose root dispersion is the kernel's maxerror plus its growth.
+// out; and, where CLOCK_REALTIME is steered, how (remote_clock.h, clock_service.h). Either a rack's
+// (rack.h), or SystemClock: what the kernel says of its own synchronisation (ntp_adjtime(2) with
+// modes 0: read only, no rights needed), whose root dispersion is the kernel's maxerror plus its
+// growth.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,7 @@
 
 #include "common/base/seqlock.h"
 #include "common/time/clock_state.h"
+#include "refclock/linux/clock_service.h"
 #include "refclock/linux/remote_clock.h"
 #include "refclock/rack.h"
 

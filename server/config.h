@@ -165,6 +165,7 @@ enum class ClockMode : std::uint8_t { kSoftware, kSystem };
 // What is made of the reference clocks' hardware.
 struct ClockConfig {
   ClockMode mode = ClockMode::kSoftware;
+  std::string helper;                         // of system mode: its socket; empty: a child's
   std::chrono::nanoseconds locked_bound{};    // 0: what the hardware allows
   std::chrono::nanoseconds holdover_limit{};  // served until the error bound exceeds it
   std::string reference_id;

@@ -38,10 +38,11 @@ CapabilitySets capabilities() {
   return sets;
 }
 
-// What systemd's unit leaves, whose filter has no capset: the sandbox has no bind(2) to use it
-// with.
-bool only_to_bind(const CapabilitySets& sets) {
-  return (sets[0].permitted & ~capability(CAP_NET_BIND_SERVICE)) == 0 && sets[1].permitted == 0;
+// No more than these, and to bind: what systemd's units leave, whose filters have no capset. The
+// sandbox has no bind(2) to use that with, and no execve(2) to inherit by.
+bool no_more_than(const CapabilitySets& sets, Capabilities kept) {
+  return (sets[0].permitted & ~(kept | capability(CAP_NET_BIND_SERVICE))) == 0 &&
+         sets[1].permitted == 0;
 }
 
 }  // namespace
@@ -74,7 +75,7 @@ void become(const std::optional<Account>& account, Capabilities kept) {
 // The inheritable ones go, and with them the ambient ones.
 void keep_capabilities(Capabilities kept) {
   CapabilitySets sets = capabilities();
-  const bool harmless = only_to_bind(sets);
+  const bool harmless = no_more_than(sets, kept);
   for (std::size_t i = 0; i < sets.size(); ++i) {
     sets[i].permitted &= static_cast<std::uint32_t>(kept >> (32 * i));
     sets[i].effective = sets[i].permitted;

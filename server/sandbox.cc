@@ -124,6 +124,7 @@ Duties duties_of(const Config& config) {
     if (uses(config, driver)) duties |= kDevices;
   }
   if (uses(config, kSystem)) duties |= kKernelClock;
+  if (config.clock.mode == ClockMode::kSystem && !config.clock.helper.empty()) duties |= kSteers;
   // A device that is a socket is refclock-sim's.
   if (std::ranges::any_of(config.refclocks, is_socket, &RefclockConfig::device)) {
     duties |= kSimulation;

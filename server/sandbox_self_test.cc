@@ -162,11 +162,12 @@ bool self_test_sandbox(const Config& config, const std::string& config_path) {
     all_fail &= fails("daemon", attempt, enter);
   }
   if (config.clock.mode == ClockMode::kSystem) {
+    const Duties duties = config.clock.helper.empty() ? kSetsClock : kClockService;
     const auto confine = [&] {
       keep_capabilities(0);  // no test has the right to set a clock
-      confine_clock_helper(config.process.sandbox);
+      confine_clock_helper(config.process.sandbox, duties);
     };
-    for (const Attempt& attempt : attempts(kSetsClock, starter)) {
+    for (const Attempt& attempt : attempts(duties, starter)) {
       // To adjust the clock is what it is for.
       if (attempt.what.starts_with("adjust")) continue;
       all_fail &= fails("clock helper", attempt, confine);

@@ -777,6 +777,11 @@ void add_clock(std::vector<Setting>& rows) {
            "software: the kernel's clock is left alone; what is served is right all the same. "
            "system: it is stepped once and then slewed, so that it is right for the other programs "
            "on this machine (takes CAP_SYS_TIME, and no other time client)"}));
+  rows.push_back(row(kAt, &ClockConfig::helper, Path{},
+                     {"clock.helper", R"("")", "", kRestart,
+                      "with mode = \"system\", the socket of timeballd-clock.socket "
+                      "(/run/timeballd-clock), whose service sets the clock; empty: a child "
+                      "process does, and timeballd must be started with CAP_SYS_TIME"}));
   rows.push_back(row(kAt, &ClockConfig::locked_bound, Period{0us, 1s},
                      {"clock.locked_bound", R"("0s")", "", kRestart,
                       "LOCKED below this error bound; 0s: what the reference clocks allow"}));

@@ -163,7 +163,7 @@ void add_network(Table& table) {
   // are do messages alone (common/net/uring_batch.cc).
   table.allow(kNtp, {SCMP_SYS(recvmmsg), SCMP_SYS(sendmmsg), SCMP_SYS(io_uring_enter)});
   table.allow(kNtp, SCMP_SYS(io_uring_register), {is(1, IORING_REGISTER_ENABLE_RINGS)});
-  table.allow(kNtp | kStreams | kConnects | kDevices | kNotifies,
+  table.allow(kNtp | kStreams | kConnects | kDevices | kNotifies | kSteers,
               {SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(recvfrom), SCMP_SYS(sendto)});
   // Streams that others begin.
   table.allow(kStreams, {SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_SYS(listen)});
@@ -183,7 +183,8 @@ void add_network(Table& table) {
   } else {
     table.refuse(kConnects, SCMP_SYS(socket), {is(0, AF_NETLINK)}, EAFNOSUPPORT);
   }
-  if (table.has(kNotifies | kSimulation)) {
+  table.allow(kSteers, SCMP_SYS(setsockopt), {is(1, SOL_SOCKET)});
+  if (table.has(kNotifies | kSimulation | kSteers)) {
     table.allow(kServes, SCMP_SYS(socket), {is(0, AF_UNIX)});
     table.allow(kServes, {SCMP_SYS(connect), SCMP_SYS(recvfrom)});
   } else {
@@ -204,6 +205,9 @@ void add_clocks(Table& table) {
   table.allow(kDevices, {SCMP_SYS(shmdt)});
   // The kernel's clock. Without CAP_SYS_TIME, which the helper alone has, this only reads.
   table.allow(kKernelClock | kSetsClock, {SCMP_SYS(clock_adjtime), SCMP_SYS(adjtimex)});
+  // The helper's daemons come and go.
+  table.allow(kAdmits, {SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(accept4), SCMP_SYS(getsockopt),
+                        SCMP_SYS(close)});
 }
 
 // LeakSanitizer looks at the process from a child that traces it; a report is made by another.

@@ -41,6 +41,7 @@ struct Options {
   bool check = false;
   bool print_config = false;
   bool self_test_sandbox = false;
+  std::string helps;  // the user whose daemon it sets the clock for; empty: it is the daemon
 };
 
 void report(const LoadedConfig& loaded) {
@@ -86,7 +87,8 @@ Place take_place(const std::string& config_path, bool to_serve) {
   const auto account = timeball::server::account_to_become(config.process);
   Place place;
   if (account && account->user != 0) place.user = account->name;
-  if (to_serve && config.clock.mode == timeball::server::ClockMode::kSystem) {
+  const bool steers = to_serve && config.clock.mode == timeball::server::ClockMode::kSystem;
+  if (steers && config.clock.helper.empty()) {
     place.adjust = timeball::server::start_clock_helper(account, config.process.sandbox);
   }
   timeball::server::raise_descriptor_limit();
@@ -98,6 +100,9 @@ Place take_place(const std::string& config_path, bool to_serve) {
     }
   }
   timeball::server::become(account, kept);
+  if (steers && !config.clock.helper.empty()) {
+    place.adjust = timeball::server::reach_clock_helper(config.clock.helper);
+  }
   forbid_core_dumps();  // to become another user undoes it
   return place;
 }
@@ -158,6 +163,10 @@ int main(int argc, char** argv) {
   app.add_flag(
       "--print-config", options.print_config,
       "print every setting with its help, as in force or, without --config, as by default");
+  app.add_option("--clock-helper", options.helps,
+                 "set the clock for that user's timeballd and do nothing else: what "
+                 "timeballd-clock.service runs")
+      ->type_name("USER");
   timeball::server::add_documents(app);
   try {
     app.parse(argc, argv);
@@ -167,6 +176,10 @@ int main(int argc, char** argv) {
   }
   try {
     forbid_core_dumps();
+    if (!options.helps.empty()) {
+      timeball::server::serve_as_clock_helper(options.helps);
+      return 0;
+    }
     return serve(options, config->count() > 0);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "timeballd: %s\n", error.what());

@@ -34,11 +34,14 @@ cli::Page daemon_page() {
        {"ENVIRONMENT",
         {{"NOTIFY_SOCKET",
           "Where systemd is told of start, reload, end and progress (sd_notify(3))."},
+         {"LISTEN_FDS", "With --clock-helper: the socket to serve at (sd_listen_fds(3))."},
          {"CREDENTIALS_DIRECTORY", "Where the files that settings call \"credential:NAME\" are."}}},
        {"FILES",
         {{"/etc/timeball/timeballd.toml", "The configuration: timeballd.toml(5)."},
          {"/var/lib/timeball/master-keys", "The master keys: timeball-keys(5)."},
-         {"/run/timeball/control", "The socket for timeball(1)."}}},
+         {"/run/timeball/control", "The socket for timeball(1)."},
+         {"/run/timeballd-clock",
+          "The socket of timeballd-clock.socket, for clock.helper: its service sets the clock."}}},
        {"SEE ALSO", {{"", "timeball(1), timeballd.toml(5), timeball-keys(5), ntsload(1)"}}}}};
 }
 

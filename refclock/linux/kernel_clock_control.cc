@@ -36,7 +36,8 @@ KernelClockControl::KernelClockControl(Adjust adjust) : adjust_(std::move(adjust
   if (call(loop) && call(rest) && call(status)) return;
   if (errno == EPERM) {
     throw std::runtime_error(
-        "clock.mode = \"system\" needs CAP_SYS_TIME: grant it, or set mode to \"software\"");
+        "clock.mode = \"system\" needs CAP_SYS_TIME: name clock.helper, grant it, or set mode to "
+        "\"software\"");
   }
   throw std::runtime_error("clock.mode = \"system\": clock_adjtime: " +
                            std::generic_category().message(errno));

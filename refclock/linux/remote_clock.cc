@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "refclock/steering.h"
@@ -86,6 +87,7 @@ class RemoteClock {
     errno = answer.error;
     return answer.result;
   }
+  bool gone() const { return socket_ < 0; }
 
  private:
   bool ask(const ClockRequest& request, ClockAnswer& answer) const {
@@ -101,6 +103,43 @@ class RemoteClock {
   }
 
   int socket_;
+};
+
+class ReturningClock {
+ public:
+  ReturningClock(int socket, std::function<int()> connect)
+      : connect_(std::move(connect)), waiting_(socket) {}
+  ~ReturningClock() { hang_up(); }
+  ReturningClock(const ReturningClock&) = delete;
+  ReturningClock& operator=(const ReturningClock&) = delete;
+
+  int adjust(timex* t) {
+    if ((clock_ && !clock_->gone()) || admitted()) return clock_->adjust(t);
+    errno = EPIPE;
+    return -1;
+  }
+
+ private:
+  bool admitted() {
+    if (waiting_ < 0) waiting_ = connect_();
+    if (waiting_ < 0) return false;
+    ClockAnswer word;
+    const ssize_t size = insist([&] { return recv(waiting_, &word, sizeof word, MSG_DONTWAIT); });
+    if (size < 0 && errno == EAGAIN) return false;
+    if (size != sizeof word || word.result < 0) {
+      hang_up();
+      return false;
+    }
+    clock_.emplace(std::exchange(waiting_, -1));
+    return true;
+  }
+  void hang_up() {
+    if (waiting_ >= 0) close(std::exchange(waiting_, -1));
+  }
+
+  std::function<int()> connect_;
+  int waiting_;  // connected, and without a word yet; or -1
+  std::optional<RemoteClock> clock_;
 };
 
 }  // namespace
@@ -138,19 +177,31 @@ KernelClockControl::Adjust remote_clock(int socket) {
   return [clock = std::make_shared<RemoteClock>(socket)](timex* t) { return clock->adjust(t); };
 }
 
+KernelClockControl::Adjust remote_clock(int socket, std::function<int()> connect) {
+  return [clock = std::make_shared<ReturningClock>(socket, std::move(connect))](timex* t) {
+    return clock->adjust(t);
+  };
+}
+
+bool answer_request(int socket, ClockGate& gate, const KernelClockControl::Adjust& adjust) {
+  ClockRequest request;
+  if (insist([&] { return read(socket, &request, sizeof request); }) != sizeof request) {
+    return false;
+  }
+  ClockAnswer answer{-1, EPERM, 0};
+  if (gate.permits(request)) {
+    timex t = timex_of(request);
+    answer.result = adjust(&t);
+    answer.error = answer.result < 0 ? errno : 0;
+    answer.frequency = t.freq;
+    if (answer.result >= 0) gate.done(request);
+  }
+  return insist([&] { return write(socket, &answer, sizeof answer); }) == sizeof answer;
+}
+
 void serve_clock(int socket, const KernelClockControl::Adjust& adjust) {
   ClockGate gate;
-  ClockRequest request;
-  while (insist([&] { return read(socket, &request, sizeof request); }) == sizeof request) {
-    ClockAnswer answer{-1, EPERM, 0};
-    if (gate.permits(request)) {
-      timex t = timex_of(request);
-      answer.result = adjust(&t);
-      answer.error = answer.result < 0 ? errno : 0;
-      answer.frequency = t.freq;
-      if (answer.result >= 0) gate.done(request);
-    }
-    if (insist([&] { return write(socket, &answer, sizeof answer); }) != sizeof answer) return;
+  while (answer_request(socket, gate, adjust)) {
   }
 }
 

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "refclock/linux/kernel_clock_control.h"
 
@@ -49,8 +50,16 @@ class ClockGate {
 // answered within a second: it is asked no more. One thread.
 KernelClockControl::Adjust remote_clock(int socket);
 
+// The daemon's end towards a helper with a life of its own (refclock/linux/clock_service.h), whose
+// first word on a connection is a ClockAnswer: whether it will. socket: such a connection. When it
+// is lost, connect() is asked for another at the next call, and at each one after that; it returns
+// -1 when nobody listens. Meanwhile calls fail with EPIPE, and wait for nobody. One thread.
+KernelClockControl::Adjust remote_clock(int socket, std::function<int()> connect);
+
 // The helper's end. Returns when the other end is closed, or says what is no request. What the gate
 // does not let pass fails with EPERM. Allocates nothing; read(2) and write(2) only.
 void serve_clock(int socket, const KernelClockControl::Adjust& adjust);
+// One request of it; whether there was one, and its answer went out.
+bool answer_request(int socket, ClockGate& gate, const KernelClockControl::Adjust& adjust);
 
 }  // namespace timeball::refclock

@@ -488,7 +488,7 @@ def sanitizer_runtime():
 class Shim:
     """Preloads shim.c into a daemon: a clock that is stepped, an OpenSSL that fails."""
 
-    FORMAT = "=qIIIII"
+    FORMAT = "=qIIIIII"
     SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "shim.c")
 
     def __init__(self, directory):
@@ -499,9 +499,9 @@ class Shim:
         self.set()
 
     def set(self, clock_offset_s=0, fail_export=False, fail_encrypt_one_in=0, ignore_core_limit=False,
-            ignore_dumpable=False, call_chroot=False):
+            ignore_dumpable=False, call_chroot=False, fake_adjtime=False):
         octets = struct.pack(self.FORMAT, clock_offset_s, fail_export, fail_encrypt_one_in, ignore_core_limit,
-                             ignore_dumpable, call_chroot)
+                             ignore_dumpable, call_chroot, fake_adjtime)
         with open(self.control, "r+b" if os.path.exists(self.control) else "wb") as f:
             f.write(octets)
 

@@ -1,6 +1,6 @@
 // Preloaded into the daemon by tests that need what no client can cause: a kernel clock that is
-// stepped, an OpenSSL that fails, protection that does not come about, and a record of the calls
-// that make a file durable.
+// stepped, one that is steered without being touched, an OpenSSL that fails, protection that does
+// not come about, and a record of the calls that make a file durable.
 //
 // TIMEBALL_SHIM names a file of struct control, mapped shared: the test writes, this reads.
 // TIMEBALL_SHIM_LOG names a file that gets one line for each recorded call.
@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/timex.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@ struct control {
   volatile uint32_t ignore_core_limit;     // not 0: setrlimit(RLIMIT_CORE) does nothing
   volatile uint32_t ignore_dumpable;       // not 0: prctl(PR_SET_DUMPABLE) does nothing
   volatile uint32_t call_chroot;           // not 0: who reads the clock calls chroot(2), too
+  volatile uint32_t fake_adjtime;          // not 0: clock_adjtime(2) is recorded, and not made
 };
 
 static const struct control kNothing;
@@ -47,7 +49,10 @@ __attribute__((constructor)) static void set_up(void) {
 }
 
 static void record(const char* call, const char* what, const char* to) {
-  if (log_fd >= 0) dprintf(log_fd, "%s %s %s\n", call, what, to);
+  char line[1200];
+  const size_t length = (size_t)snprintf(line, sizeof(line), "%s %s %s\n", call, what, to);
+  // dprintf(3) would stat it, too.
+  if (log_fd >= 0 && length < sizeof(line)) (void)!write(log_fd, line, length);
 }
 
 int clock_gettime(clockid_t clock, struct timespec* t) {
@@ -57,6 +62,17 @@ int clock_gettime(clockid_t clock, struct timespec* t) {
     t->tv_sec += control->clock_offset_s;
   }
   return result;
+}
+
+int clock_adjtime(clockid_t clock, struct timex* t) {
+  static long frequency;
+  if (!control->fake_adjtime) return (int)syscall(SYS_clock_adjtime, clock, t);
+  char modes[24];
+  snprintf(modes, sizeof(modes), "%#x", t->modes);
+  record("adjtime", modes, "");
+  if (t->modes & ADJ_FREQUENCY) frequency = t->freq;
+  t->freq = frequency;
+  return TIME_OK;
 }
 
 int gettimeofday(struct timeval* restrict t, void* restrict zone) {

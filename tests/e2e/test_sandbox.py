@@ -131,7 +131,8 @@ def test_what_must_fail_fails(start):
     if daemons.ASAN:
         pytest.skip("built with ASan, whose runtime may do more")
     for settings, refclock in (({}, None), ({"nts_ke.enabled": False}, None), ({"ntp.listen": [], "nts_ke.server": "a.test"}, None),
-                               ({"clock.mode": "system", "clock.leap_file": ""}, RACK)):
+                               ({"clock.mode": "system", "clock.leap_file": ""}, RACK),
+                               ({"clock.mode": "system", "clock.helper": "/nowhere/clock", "clock.leap_file": ""}, RACK)):
         done = self_test(given_to_nobody(start(settings, refclock=refclock)))
         assert done.returncode == 0, done.stdout + done.stderr
         lines = done.stdout.splitlines()
@@ -159,4 +160,4 @@ def test_to_steer_the_clock_takes_the_right_to(start):
     d.spawn()
     assert d.process.wait(20) == 1
     said = [line for line in d.log().splitlines() if line.startswith("timeballd: ")]
-    assert said == ['timeballd: clock.mode = "system" needs CAP_SYS_TIME: grant it, or set mode to "software"'], d.log()
+    assert said == ['timeballd: clock.mode = "system" needs CAP_SYS_TIME: name clock.helper, grant it, or set mode to "software"'], d.log()

@@ -19,6 +19,8 @@ FILES = {
     "/etc/timeball": "root root 755",
     "/etc/timeball/timeballd.toml": "root root 644",
     "/lib/systemd/system/timeballd.service": "root root 644",
+    "/lib/systemd/system/timeballd-clock.service": "root root 644",
+    "/lib/systemd/system/timeballd-clock.socket": "root root 644",
     "/usr/lib/sysusers.d/timeball.conf": "root root 644",
     "/usr/lib/tmpfiles.d/timeball.conf": "root root 644",
     "/lib/udev/rules.d/60-timeball.rules": "root root 644",
@@ -135,6 +137,62 @@ def test_daemon_has_no_more_rights_than_the_manual_says(machine):
         assert "No such" in machine.try_(f"nsenter -t {pid} -m touch {path}; ls {path}").stderr, path
 
 
+STEERS = """[ntp]
+listen = ["127.0.0.1:10123"]
+[nts_ke]
+enabled = false
+[keys]
+file = ""
+[admin]
+listen = []
+socket = ""
+[process]
+user = "root"
+[[refclock]]
+driver = "gnss"
+device = "/nowhere/gnss"
+[[refclock]]
+driver = "pps"
+device = "/nowhere/pps"
+[clock]
+mode = "system"
+helper = "/run/timeballd-clock"
+"""
+# The container has no right to set a clock, so that systemd cannot give it to anybody.
+NO_RIGHT = "[Service]\nAmbientCapabilities=\nCapabilityBoundingSet=\n"
+
+
+def test_the_clock_helper_is_for_those_who_enable_it(machine):
+    """By the packages' own units, for one user; but for the right itself, without which the kernel refuses."""
+    with open(f"/proc/{machine.pid}/status", encoding="ascii") as f:
+        assert not int(f.read().split("CapBnd:")[1].split()[0], 16) & 1 << 25  # CAP_SYS_TIME
+    units = "timeballd-clock.socket timeballd-clock.service"
+    assert machine.try_(f"systemctl is-enabled {units}").stdout.split() == ["disabled", "static"]
+    assert machine.try_(f"systemctl is-active {units}").stdout.split() == ["inactive"] * 2
+    drop_in = "/run/systemd/system/timeballd-clock.service.d"
+    machine.do(f"mkdir -p {drop_in}; printf '%s' '{NO_RIGHT}' > {drop_in}/test.conf; "
+               f"printf '%s' '{STEERS}' > /run/steers.toml")
+
+    def steer(user):
+        """As a unit, and so without that right."""
+        done = machine.try_(f"systemd-run --quiet --wait --pipe -p User={user} timeballd --config /run/steers.toml")
+        assert done.returncode == 1, done
+        return done.stderr
+
+    assert "systemctl enable --now timeballd-clock.socket" in steer("timeball")
+    do_walk(machine, "clock helper")
+    assert machine.do("stat -c '%U %a %F' /run/timeballd-clock").strip() == "timeball 600 socket"
+    assert 'mode = "system" needs CAP_SYS_TIME' in steer("timeball")  # the helper's kernel says so
+    assert "may not steer the clock" in steer("root")
+    pid = machine.do("systemctl show -P MainPID timeballd-clock").strip()
+    status = dict(line.split(":", 1) for line in machine.do(f"cat /proc/{pid}/status").splitlines())
+    assert "0" not in status["Uid"].split() and machine.do("id -u timeball").strip() not in status["Uid"].split()
+    assert status["NoNewPrivs"].strip() == "1" and status["Seccomp"].strip() == "2"
+    machine.do("systemctl kill -s KILL timeballd-clock.service")
+    assert 'mode = "system" needs CAP_SYS_TIME' in steer("timeball")
+    assert machine.do("systemctl show -P MainPID timeballd-clock").strip() != pid
+
+
 def test_out_of_the_box_it_serves_and_says_that_it_does_not_know_the_time(machine):
     answer = machine.try_("timeball query 127.0.0.1 --plain")
     assert "stratum 0" in answer.stdout or "unsynchronised" in answer.stdout, answer.stdout
@@ -191,6 +249,7 @@ def test_upgrade_keeps_cookies(machine, packages):
     assert machine.do("systemctl show -P MainPID timeballd") != before
     assert machine.do("dpkg-query -W -f '${Version}' timeball") == "9.0.0"
     assert seen["refused"] == 0 and seen["answered"] > 20 and seen["longest_gap_s"] < 30
+    assert machine.do("systemctl is-active timeballd-clock.socket").strip() == "active"  # was, and is
     assert "lab" in machine.do("timeball query time.lab --ca /root/lab/ca.pem | grep subject"), "its configuration, too"
 
 
@@ -202,7 +261,7 @@ def test_bench_package_runs(machine):
 def test_remove_keeps_what_is_the_operators(machine):
     machine.do("apt-get -qq -y remove timeball")
     assert machine.try_("systemctl is-active timeballd").stdout.strip() == "inactive"
-    for path in ("/usr/sbin/timeballd", "/lib/systemd/system/timeballd.service", "/run/timeball"):
+    for path in ("/usr/sbin/timeballd", "/lib/systemd/system/timeballd.service", "/run/timeball", "/run/timeballd-clock"):
         assert machine.try_(f"test -e {path}").returncode == 1, path
     machine.do("test -s /var/lib/timeball/master-keys && test -s /etc/timeball/timeballd.toml")
 

@@ -399,9 +399,9 @@ TEST_F(SteeringTest, AnAbsentPrivilegeIsNamedAtOnce) {
     start(0ns);
     FAIL();
   } catch (const std::runtime_error& error) {
-    EXPECT_STREQ(
-        error.what(),
-        "clock.mode = \"system\" needs CAP_SYS_TIME: grant it, or set mode to \"software\"");
+    EXPECT_STREQ(error.what(),
+                 "clock.mode = \"system\" needs CAP_SYS_TIME: name clock.helper, grant it, or set "
+                 "mode to \"software\"");
   }
 }
 

@@ -144,7 +144,7 @@ enabled = false
 [keys]
 file = ""
 [admin]
-listen = []
+listen = ""
 socket = ""
 [process]
 user = "root"

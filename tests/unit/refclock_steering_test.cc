@@ -405,13 +405,16 @@ TEST_F(SteeringTest, AnAbsentPrivilegeIsNamedAtOnce) {
   }
 }
 
-TEST_F(SteeringTest, APrivilegeThatIsLostIsNoticed) {
+TEST_F(SteeringTest, APrivilegeThatIsLostIsNoticedAndItsReturn) {
   start(50ms);
   seconds(30);
   EXPECT_FALSE(steering->refused());
   kernel.permitted = false;
   seconds(30);
   EXPECT_TRUE(steering->refused());
+  kernel.permitted = true;
+  seconds(2);
+  EXPECT_FALSE(steering->refused());
 }
 
 TEST_F(SteeringTest, WhoeverElseSlewedItEnds) {

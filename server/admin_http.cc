@@ -76,6 +76,12 @@ Response method_refusal() {
   return response;
 }
 
+Response name_refusal() {
+  return text_response(http::status::misdirected_request,
+                       "not known here by that name: ask for it by its address, by localhost or by "
+                       "this machine's name, or add the name to admin.names\n");
+}
+
 Response token_refusal() {
   Response response =
       text_response(http::status::unauthorized,
@@ -133,15 +139,22 @@ struct AdminHttp::Impl {
         routes(std::move(chosen_routes)),
         limits(chosen.limits),
         token(std::move(chosen.token)),
+        names(std::move(chosen.names)),
         tls(chosen.tls) {}
 
-  // Whether whoever asks may have the answer.
-  bool admits(const http::request_header<>& request) const {
-    if (!token) return true;
+  bool is_open(const http::request_header<>& request) const {
     const auto route = routes.find(path_of(request));
-    if (route != routes.end() && route->second.open) return true;
+    return route != routes.end() && route->second.open;
+  }
+  // Why whoever asks may not have the answer.
+  std::optional<Response> objection(const http::request_header<>& request) const {
+    if (request.method() != http::verb::get) return method_refusal();
+    if (is_open(request)) return std::nullopt;
+    const auto host = request[http::field::host];
+    if (names && !names->has({host.data(), host.size()})) return name_refusal();
     const auto shown = request[http::field::authorization];
-    return token->admits({shown.data(), shown.size()});
+    if (token && !token->admits({shown.data(), shown.size()})) return token_refusal();
+    return std::nullopt;
   }
 
   tcp::acceptor acceptor;
@@ -150,6 +163,7 @@ struct AdminHttp::Impl {
   HttpRoutes routes;
   const Limits limits;
   const std::optional<AdminToken> token;
+  const std::optional<AdminNames> names;
   const Published<TlsContext>* const tls;
   unsigned connections = 0;
   unsigned streams = 0;
@@ -221,10 +235,8 @@ asio::awaitable<void> serve(std::shared_ptr<Impl> server, Stream& stream, Place 
   Response response;
   if (error) {
     response = refusal(error);
-  } else if (parser.get().method() != http::verb::get) {
-    response = method_refusal();
-  } else if (!server->admits(parser.get())) {
-    response = token_refusal();
+  } else if (auto objection = server->objection(parser.get())) {
+    response = std::move(*objection);
   } else if (path_of(parser.get()) != AdminHttp::kEventsPath) {
     response = answer(parser.get(), server->routes);
   } else if (server->streams < server->limits.streams) {

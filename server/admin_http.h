@@ -2,15 +2,17 @@
 //
 //   GET of a route   what its function says, made while the client waits
 //   GET kEventsPath  server-sent events: each text that publish() is given, from then on
-//   anything else    404; other methods 405; a header over the limit 431; what is not HTTP 400
+//   anything else    404; other methods 405; a header over the limit 431; what is not HTTP 400;
+//                    by a name that is not one of ours 421 (server/admin_names.h)
 //
 // One request per connection (Connection: close), one deadline over all of it, a limit on open
 // connections (those over it are closed at once). A stream of events has no deadline, but each
 // write to it has: who does not read is dropped, and what came while he did not is left out. Of
 // streams, too, there is a limit: 503. Errors of accept() are logged and survived.
 //
-// With a token all but routes that are open to everybody take it (server/admin_token.h): 401. With
-// TLS contexts it speaks HTTPS only, each connection by the newest context.
+// With a token all but routes that are open to everybody take it (server/admin_token.h): 401; and
+// with names all but those must be asked for by one. With TLS contexts it speaks HTTPS only, each
+// connection by the newest context.
 //
 // Every response forbids the browser to load, run or frame anything that is not from here, to keep
 // it, and to guess what it is.
@@ -31,6 +33,7 @@
 #include "common/base/error.h"
 #include "common/base/published.h"
 #include "common/net/address.h"
+#include "server/admin_names.h"
 #include "server/admin_token.h"
 #include "server/tls_context.h"
 
@@ -48,7 +51,7 @@ struct HttpReply {
 struct HttpRoute {
   std::string content_type;
   std::function<HttpReply()> make;
-  bool open = false;  // to everybody, without a token
+  bool open = false;  // to everybody, without a token and by any name
 };
 using HttpRoutes = std::map<std::string, HttpRoute, std::less<>>;  // by path
 
@@ -66,6 +69,7 @@ class AdminHttp {
   struct Options {
     Limits limits;
     std::optional<AdminToken> token;
+    std::optional<AdminNames> names;             // nothing: whatever it is called
     const Published<TlsContext>* tls = nullptr;  // must outlive the server; null: plain HTTP
   };
 

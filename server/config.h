@@ -181,6 +181,7 @@ struct AdminConfig {
   std::string token_file;                  // empty: whoever reaches it may read
   std::string certificate;                 // PEM chain; empty: no TLS
   std::string private_key;                 // PEM
+  std::vector<std::string> names;          // of DNS, by which it is asked for besides the host's
   unsigned clients = 0;                    // the busiest are shown; 0: none
 
   bool operator==(const AdminConfig&) const = default;

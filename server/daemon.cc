@@ -260,6 +260,11 @@ struct Daemon::Impl {
       options.token.emplace(or_throw(AdminToken::read(config.admin.token_file)));
     }
     if (admin_certificate) options.tls = &admin_certificate->contexts();
+    if (!options.token && options.tls == nullptr) {  // else other people's pages get nothing anyway
+      std::vector<std::string> names = config.admin.names;
+      names.push_back(host_name());
+      options.names.emplace(std::move(names));
+    }
     admin = std::make_unique<AdminHttp>(or_throw(AdminHttp::open(
         control, config.admin.listen.front(), monitor->routes(), std::move(options))));
   }

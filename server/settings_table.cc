@@ -266,11 +266,11 @@ constexpr Word kUserName{"up to 64 printable characters", 0,
 constexpr Word kAccountName{"1 to 64 printable characters", 1, kUserName.allowed};
 constexpr Word kInterfaceName{"1 to 15 characters, as ip link shows it", 1,
                               [](unsigned char c) { return c > 0x20 && c < 0x7f && c != '/'; }};
-// Part of a path of etcd's.
-constexpr Word kClusterName{"1 to 64 of a-z, 0-9, - and .", 1, [](unsigned char c) {
-                              return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
-                                     c == '.';
-                            }};
+// Part of a path of etcd's, or a name of DNS.
+constexpr Word kDottedName{"1 to 64 of a-z, 0-9, - and .", 1, [](unsigned char c) {
+                             return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
+                                    c == '.';
+                           }};
 
 struct Aead {
   std::string type() const { return "AEAD number"; }
@@ -577,7 +577,7 @@ void add_etcd(std::vector<Setting>& rows) {
   rows.push_back(row(kAt, &EtcdConfig::endpoints, List<std::string, HostPort>{},
                      {"etcd.endpoints", "[]", "", kRestart,
                       "client addresses of the etcd cluster; all of its members"}));
-  rows.push_back(row(kAt, &EtcdConfig::cluster, kClusterName,
+  rows.push_back(row(kAt, &EtcdConfig::cluster, kDottedName,
                      {"etcd.cluster", R"("default")", "", kRestart,
                       "the servers that share keys; etcd's paths begin with /timeball/NAME/"}));
   rows.push_back(
@@ -840,6 +840,10 @@ void add_rest(std::vector<Setting>& rows) {
   rows.push_back(row(&Config::admin, &AdminConfig::private_key, Path{},
                      {"admin.private_key", R"("")", "", kRestart,
                       "PEM file, the key of certificate, unencrypted"}));
+  rows.push_back(row(&Config::admin, &AdminConfig::names, List<std::string, Word>{kDottedName},
+                     {"admin.names", "[]", "", kRestart,
+                      "without token_file and certificate it is asked for by an address, "
+                      "localhost, this machine's name, or by one of these; else 421"}));
   rows.push_back(row(&Config::admin, &AdminConfig::clients, Integer<unsigned>{0, 1000},
                      {"admin.clients", "0", "", kRestart,
                       "so many of the busiest clients are told (/api/v1/clients); 0: none, and no "

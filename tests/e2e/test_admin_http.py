@@ -166,6 +166,30 @@ def test_a_rack_is_told(start):
         assert "leap-unknown" in s["time"]["flags"]
 
 
+def test_asked_for_by_names_of_its_own_only(start, tmp_path):
+    """A page of evil.test whose name resolves to this machine gets nothing; Prometheus, by the name of its target, does."""
+    port, paths = 9123, ("/", "/metrics", "/api/v1/status", "/api/v1/events", "/no")
+    with start({"admin.names": ["time.example.net"]}) as d:
+        for host in ("evil.test", f"evil.test:{port}", f"localhost.evil.test:{port}", f"127.0.0.1.evil.test:{port}"):
+            for path in paths:
+                code, _, text = get(d, path, {"Host": host})
+                assert code == 421 and "admin.names" in text and len(text.splitlines()) == 1, (host, path, text)
+            assert get(d, "/healthz", {"Host": host})[0] == 200
+        for host in (f"127.0.0.1:{port}", f"[::1]:{port}", "192.0.2.1", f"localhost:{port}", socket.gethostname(),
+                     f"{socket.gethostname()}:{port}", f"time.example.net:{port}", "Time.Example.Net"):
+            assert get(d, "/metrics", {"Host": host})[0] == 200, host
+            with Events(d, headers={"Host": host}) as events:
+                assert events.response.status == 200
+        with socket.create_connection((daemons.HOST, d.admin_port)) as s:
+            s.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")  # no browser
+            assert s.makefile("rb").readline().split()[1] == b"200"
+    token_file = tmp_path / "token"
+    daemons.write_file(str(token_file), TOKEN.encode())
+    with start({"admin.token_file": str(token_file)}) as d:
+        assert get(d, "/metrics", {"Host": "evil.test"})[0] == 401
+        assert get(d, "/metrics", {"Host": "proxy.test", "Authorization": f"Bearer {TOKEN}"})[0] == 200
+
+
 # --- Readiness, alarms, history, configuration -----------------------------------------------------
 
 

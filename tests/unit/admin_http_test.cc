@@ -112,7 +112,7 @@ class Client {
 class Running {
  public:
   explicit Running(const AdminHttp::Limits& limits = {}, const char* local = "127.0.0.1")
-      : Running({limits, std::nullopt, nullptr}, local) {}
+      : Running({limits, std::nullopt, std::nullopt, nullptr}, local) {}
   explicit Running(AdminHttp::Options options, const char* local = "127.0.0.1") {
     net::Endpoint any;
     any.address = *net::IpAddress::parse(local);
@@ -328,7 +328,8 @@ std::string with_header(std::string_view path, std::string_view header) {
 }
 
 TEST(AdminHttp, WithATokenOnlyOpenRoutesAreOpen) {
-  const Running server(AdminHttp::Options{{}, *AdminToken::parse("0123456789abcdef"), nullptr});
+  const Running server(
+      AdminHttp::Options{{}, *AdminToken::parse("0123456789abcdef"), std::nullopt, nullptr});
   EXPECT_EQ(body(server.ask(kGetHealth)), "ok\n");
   for (const char* path : {"/readyz", "/api/v1/events", "/no"}) {
     for (const char* header :

@@ -106,6 +106,7 @@ void Discipline::step(const QuantisationError& error) {
 void Discipline::step(const GnssCondition& condition) {
   if (!started_) started_ = condition.at;
   threats_.hear(condition);
+  if (condition.rollover_weeks != 0) seen_.set(Alarm::kWeekRollover);
   if (!pending_ || condition.at < pending_->edge) return;
   settle(*pending_, condition.usable);
   pending_.reset();

@@ -73,6 +73,7 @@ struct GnssCondition {
   Threat jamming = Threat::kUnknown;
   Threat spoofing = Threat::kUnknown;
   std::optional<unsigned> jamming_indicator;  // CW, 0..255
+  int rollover_weeks = 0;                     // its date is so much early, and was put right
   Antenna antenna = Antenna::kUnknown;
 };
 

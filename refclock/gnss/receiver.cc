@@ -328,6 +328,7 @@ GnssCondition Receiver::condition(HostTime at, bool usable) const {
   state.spoofing = either(nav_spoofing_, sec_spoofing_);
   state.jamming_indicator = get(jamming_indicator_);
   state.antenna = get(antenna_).value_or(antenna_text_);
+  state.rollover_weeks = rollover_weeks_;
   return state;
 }
 

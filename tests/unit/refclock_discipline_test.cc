@@ -309,6 +309,17 @@ TEST_F(DisciplineTest, AWeekRolloverIsAnAlarmAndNothingElse) {
   expect_true_time();
 }
 
+TEST_F(DisciplineTest, SoIsOneThatTheDriverPutRightForAsLongAsItLasts) {
+  until(State::kLocked, 60);
+  condition.rollover_weeks = 1024;
+  seconds(2);
+  EXPECT_TRUE(discipline.alarms().has(Alarm::kWeekRollover));
+  EXPECT_FALSE(discipline.suspect());
+  condition.rollover_weeks = 0;
+  seconds(2);
+  EXPECT_FALSE(discipline.alarms().has(Alarm::kWeekRollover));
+}
+
 TEST_F(DisciplineTest, AnInsertedLeapSecondIsAnnouncedAppliedAndNeverServed) {
   leap = 1;
   leap_at = 100;

@@ -301,6 +301,7 @@ TEST(GnssReceiver, WeekRolloverIsPutRightAndSaidOnce) {
     const auto label = listener.last<SecondLabel>();
     EXPECT_EQ(label.second, kGoodSecond + seconds(n));
     EXPECT_TRUE(label.trusted);
+    EXPECT_EQ(listener.last<GnssCondition>().rollover_weeks, 1024);
   }
   ASSERT_EQ(listener.all<WeekRollover>().size(), 1U);
   EXPECT_EQ(listener.last<WeekRollover>().weeks, 1024);
@@ -312,6 +313,7 @@ TEST(GnssReceiver, WeekRolloverIsPutRightAndSaidOnce) {
   listener.hear(mended);
   listener.hear(ubx::NavEoe{mended.itow_ms});
   EXPECT_EQ(listener.last<WeekRollover>().weeks, 0);
+  EXPECT_EQ(listener.last<GnssCondition>().rollover_weeks, 0);
 }
 
 TEST(GnssReceiver, ADateThatIsNotValidIsNoRollover) {

@@ -1,5 +1,6 @@
 #include "refclock/sim/rack_control.h"
 
+#include <algorithm>
 #include <array>
 #include <boost/json.hpp>
 #include <charconv>
@@ -46,6 +47,14 @@ std::optional<bool> on_or_off(std::string_view text) {
   if (text == "on") return true;
   if (text == "off") return false;
   return std::nullopt;
+}
+
+constexpr std::array<std::string_view, 4> kAntennas = {"unknown", "ok", "short", "open"};
+
+std::optional<Antenna> antenna(std::string_view text) {
+  const auto* found = std::ranges::find(kAntennas, text);
+  if (found == kAntennas.end()) return std::nullopt;
+  return static_cast<Antenna>(found - kAntennas.begin());
 }
 
 bool spoof(Rack& rack, std::string_view text) {
@@ -108,7 +117,7 @@ bool with(const std::optional<Value>& value, Do act) {
 
 constexpr std::string_view kStatus = "status";
 
-constexpr std::array<Command, 22> kCommands = {{
+constexpr std::array<Command, 25> kCommands = {{
     {kStatus, "", "", "One JSON object: the true time, the kernel's, and each device", nullptr},
     {"gnss off", "", "", "No sky: no fix, no pulses",
      [](Rack& r, std::string_view) { return r.receiver()->set_sky(r.now(), false), true; }},
@@ -120,6 +129,19 @@ constexpr std::array<Command, 22> kCommands = {{
      }},
     {"gnss spoof", "DURATION", "250ns",
      "Its pulses are so late (-DURATION: early; at most 400ms), and it does not notice", spoof},
+    {"gnss suspect", "on|off", "on", "It says that it is being spoofed, rightly or not",
+     [](Rack& r, std::string_view a) {
+       return with(on_or_off(a), [&r](bool on) { r.receiver()->state.suspects = on; });
+     }},
+    {"gnss antenna", "unknown|ok|short|open", "open",
+     "What it says of its antenna, and keeps its fix",
+     [](Rack& r, std::string_view a) {
+       return with(antenna(a), [&r](Antenna seen) { r.receiver()->state.antenna = seen; });
+     }},
+    {"gnss move", "METRES", "230", "It finds itself so far above its true place",
+     [](Rack& r, std::string_view a) {
+       return with(number<double>(a, 1e6), [&r](double m) { r.receiver()->state.moved_m = m; });
+     }},
     {"gnss walk", "NS_PER_S", "0.5", "Its pulses go on from there, later by so much each second",
      [](Rack& r, std::string_view a) {
        return with(number<double>(a, 1e8),
@@ -224,6 +246,9 @@ json::value receiver_status(Rack& rack) {
   status["fix"] = receiver->fix(rack.now());
   status["time_confirmed"] = receiver->time_confirmed(rack.now());
   status["jammed"] = receiver->state.jammed;
+  status["suspects"] = receiver->state.suspects;
+  status["antenna"] = kAntennas.at(static_cast<std::size_t>(receiver->state.antenna));
+  status["moved_m"] = receiver->state.moved_m;
   status["garbled"] = receiver->garbled(rack.now());
   status["spoof_ns"] = receiver->state.spoof_ns;
   status["walk_ns_per_s"] = receiver->state.walk_ns_per_s;

@@ -73,6 +73,9 @@ UbloxSky ReceiverUnit::sky(SimTime second, SimTime now) const {
     sky.jamming = Threat::kCritical;
     sky.jamming_indicator = 210;
   }
+  if (state.suspects) sky.spoofing = Threat::kWarning;
+  sky.antenna = state.antenna;
+  sky.moved_m = state.moved_m;
   sky.gps_minus_utc_s = calendar_.gps_minus_utc_s(second);
   sky.leap = calendar_.announced(second);
   sky.leap_event = calendar_.event();

@@ -29,6 +29,9 @@ enum class ReceiverKind : std::uint8_t { kNone, kUblox9, kUblox8, kNmea };
 struct ReceiverState {
   bool sky = true;
   bool jammed = false;
+  bool suspects = false;  // says that it is spoofed
+  Antenna antenna = Antenna::kOk;
+  double moved_m = 0;   // upwards
   double spoof_ns = 0;  // its pulses are so late
   double walk_ns_per_s = 0;
   int label_error_s = 0;

@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import re
+import resource
 import shutil
 import socket
 import struct
@@ -109,9 +110,9 @@ def test_dashboard_is_well_formed():
 # --- A world to watch ------------------------------------------------------------------------------
 
 
-def leap_file(path, expires):
-    """leap-seconds.list of the last leap second there was."""
-    updated, entries = NTP_EPOCH + int(time.time()) - DAY, [(3644697600, 36), (3692217600, 37)]
+def leap_file(path, expires, last=37):
+    """leap-seconds.list of the last leap second there was; last: what TAI-UTC has been since."""
+    updated, entries = NTP_EPOCH + int(time.time()) - DAY, [(3644697600, last - 1), (3692217600, last)]
     digits = f"{updated}{NTP_EPOCH + int(expires)}" + "".join(f"{at}{offset}" for at, offset in entries)
     words = struct.unpack(">5I", hashlib.sha1(digits.encode()).digest())
     lines = [f"#$\t{updated}", f"#@\t{NTP_EPOCH + int(expires)}", *(f"{at}\t{offset}" for at, offset in entries),
@@ -186,9 +187,10 @@ class World:
             refclock=[*refclocks, {"driver": "sock", "device": sock, "error_bound": "50ms"}],
             environment=racks.environment())
         self.samples = stack.enter_context(Samples(sock, rack_devices.truth_ns))
+        self.leap_file = directory / "leap-crystal"
         self.crystal = self.daemon("crystal", {
             "clock.holdover_limit": "120us",  # of which a busy machine's latency may take half
-            "clock.leap_file": leap_file(directory / "leap-crystal", time.time() + 10 * DAY)},
+            "clock.leap_file": leap_file(self.leap_file, time.time() + 10 * DAY)},
             days=5, refclock=crystal_devices.refclocks(rubidium=None), environment=racks.environment())
         self.plain = self.daemon("plain", {"nts_ke.max_connections_per_address": 2, "nts_ke.deadline": "2s"})
         self.lost = self.daemon("lost", {"keys.rotation": "1s", "ntp.shards": 1})
@@ -311,18 +313,22 @@ def test_gnss_off_and_a_crystal_alone(locked):
 
 @pytest.mark.parametrize("begin, end, alerts", [
     ("pps-gnss unplug", "pps-gnss plug", ["TimeballPulsesMissing", "TimeballHoldover"]),
-    ("gnss jam on", "gnss jam off", ["TimeballJamming"]),
     ("gnss label -1", "gnss label 0", ["TimeballLabelDisagrees"]),
     ("gnss spoof 2ms", "gnss spoof 0s", ["TimeballPhaseStep"]),
-    ("rubidium unlock 6s", None, ["TimeballRubidiumUnlocked"]),
+    ("gnss walk 3000", "gnss spoof 0s", ["TimeballPhaseSlope"]),
     ("rubidium unplug", "rubidium plug", ["TimeballRubidiumSilent"]),
+    ("gnss jam on, gnss suspect on, gnss antenna short, gnss move 230, gnss label -619315200",
+     "gnss jam off, gnss suspect off, gnss antenna ok, gnss move 0, gnss label 0",
+     ["TimeballJamming", "TimeballSpoofing", "TimeballAntenna", "TimeballPosition", "TimeballWeekRollover"]),
+    ("rubidium reboot, rubidium unlock 6s", "", ["TimeballRubidiumJumped", "TimeballRubidiumUnlocked"]),
 ], ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "")
 def test_rack(locked, begin, end, alerts):
     devices, server = locked.devices["rack"], locked.rack
     with causing(locked, server, *alerts):
-        devices.do(begin)
-    if end:
-        devices.do(end)
+        for command in begin.split(", "):
+            devices.do(command)
+    for command in end.split(", ") if end else ():
+        devices.do(command)
     well_again(server)
     locked.prometheus.clear(server, *alerts)
 
@@ -335,16 +341,42 @@ def test_another_program_is_wrong(locked):
     locked.prometheus.clear(locked.rack, "TimeballSourcesDisagree")
 
 
+def renew(certificates, directory):
+    new = daemons.LabCertificates(str(directory))
+    for old, fresh in ((certificates.key, new.key), (certificates.chain, new.chain)):
+        shutil.copyfile(fresh, old)
+
+
 def test_certificate_expires_is_refused_and_renewed(locked):
-    server, prometheus = locked.crystal, locked.prometheus
-    # The latter is cleared by the made-up series below.
-    check(prometheus.fire(server, "TimeballCertificateExpires", "TimeballLeapFileExpires"))
+    server = locked.crystal
+    check(locked.prometheus.fire(server, "TimeballCertificateExpires"))
     with causing(locked, server, "TimeballCertificateRefused"):
         daemons.write_file(server.certificates.key, b"garbage")
-    new = daemons.LabCertificates(str(locked.directory / "renewed"))
-    for old, fresh in ((server.certificates.key, new.key), (server.certificates.chain, new.chain)):
-        shutil.copyfile(fresh, old)
+    renew(server.certificates, locked.directory / "renewed")
     locked.prometheus.clear(server, "TimeballCertificateRefused", "TimeballCertificateExpires")
+
+
+def test_leap_seconds_and_a_warm_rubidium(locked):
+    """Nobody tells of them at first; then a file with another TAI-UTC than GNSS's. That it was warm is forgotten by a
+    server that starts again."""
+    server, gnss, prometheus = locked.crystal, locked.devices["crystal"], locked.prometheus
+    check(prometheus.fire(server, "TimeballLeapFileExpires"))
+    with causing(locked, server, "TimeballLeapUnknown"), causing(locked, locked.rack, "TimeballRubidiumTemperature"):
+        locked.devices["rack"].do("rubidium temperature 60")
+        server.stop()
+        gnss.do("gnss off")
+        leap_file(locked.leap_file, time.time() + 10 * DAY, last=36)
+        server.start()
+    with causing(locked, server, "TimeballLeapDisagreement"):
+        gnss.do("gnss on")
+        locked.devices["rack"].do("rubidium temperature 40")
+        locked.rack.restart()
+    prometheus.clear(server, "TimeballLeapUnknown")
+    server.stop()
+    leap_file(locked.leap_file, time.time() + 200 * DAY)
+    server.start()
+    prometheus.clear(server, "TimeballLeapDisagreement", "TimeballLeapFileExpires")
+    prometheus.clear(locked.rack, "TimeballRubidiumTemperature")
 
 
 def test_etcd_is_gone_and_what_lies_there_is_refused(locked):
@@ -356,13 +388,14 @@ def test_etcd_is_gone_and_what_lies_there_is_refused(locked):
     locked.prometheus.clear(server, "TimeballClusterKeysRefused")
     with causing(locked, server, "TimeballClusterCutOff"):
         locked.etcd.end()
-    newcomer = locked.daemon("newcomer", locked.cluster)
+    newcomer = locked.daemon("newcomer", locked.cluster, days=-1)
     prometheus.target(*locked.servers(), newcomer)
-    with causing(locked, newcomer, "TimeballNoKeys"):
+    with causing(locked, newcomer, "TimeballNoKeys", "TimeballCertificateExpired"):
         pass
     locked.etcd.begin()
-    locked.prometheus.clear(server, "TimeballClusterCutOff")
-    locked.prometheus.clear(newcomer, "TimeballNoKeys")
+    renew(newcomer.certificates, locked.directory / "renewed-too")
+    prometheus.clear(server, "TimeballClusterCutOff")
+    prometheus.clear(newcomer, "TimeballNoKeys", "TimeballCertificateExpired")
     newcomer.stop()
     prometheus.target(*locked.servers())
 
@@ -431,43 +464,58 @@ def test_keys_do_not_rotate(locked):
     locked.prometheus.clear(server, "TimeballKeysNotRotating")
 
 
-# What takes hours, or a receiver, a crystal or a machine that does what ours does not: its metric, made up.
+def test_descriptors_run_out(locked):
+    """Few are allowed from now on."""
+    pid, server = locked.plain.process.pid, locked.plain
+    allowed = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    with causing(locked, server, "TimeballDescriptorsLow"):
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (int(server.metric("process_open_fds") / 0.85), allowed[1]))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, allowed)
+    locked.prometheus.clear(server, "TimeballDescriptorsLow")
+
+
+def test_less_sure_of_the_time_than_the_others(locked):
+    """A kernel's clock that somebody else keeps, among two that have receivers."""
+    racks.becomes(locked.rack, "LOCKED")
+    racks.becomes(locked.crystal, "LOCKED")
+    with causing(locked, locked.plain, "TimeballBoundOutlier"):
+        locked.prometheus.target(locked.rack, locked.crystal, locked.plain)
+    locked.prometheus.target(*locked.servers())
+    locked.prometheus.clear(locked.plain, "TimeballBoundOutlier")
+
+
+@pytest.mark.skipif(daemons.ASAN, reason="built with ASan, which makes nothing of mlock")
+def test_keys_cannot_be_locked(locked):
+    server = locked.plain
+    server.wrapper = ["prlimit", "--memlock=0:0", "setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"]
+    with causing(locked, server, "TimeballSecretsUnlocked"):
+        server.restart()
+    server.wrapper = []
+    server.restart()
+    locked.prometheus.clear(server, "TimeballSecretsUnlocked")
+
+
+# What takes a machine whose clock may be touched: its metric, made up.
 MADE_UP = {
-    "TimeballPhaseSlope": 'timeball_alarm{alarm="phase-slope"} %d',
-    "TimeballSpoofing": 'timeball_alarm{alarm="spoofing"} %d',
-    "TimeballPosition": 'timeball_alarm{alarm="position"} %d\ntimeball_gnss_position_offset_meters 230',
-    "TimeballAntenna": 'timeball_alarm{alarm="antenna"} %d\ntimeball_gnss_antenna 3',
-    "TimeballRubidiumJumped": 'timeball_alarm{alarm="rubidium-jumped"} %d',
-    "TimeballRubidiumTemperature": 'timeball_alarm{alarm="rubidium-temperature"} %d\ntimeball_rubidium_temperature_celsius 71.5',
-    "TimeballLeapUnknown": 'timeball_alarm{alarm="leap-unknown"} %d',
-    "TimeballLeapDisagreement": 'timeball_alarm{alarm="leap-disagreement"} %d',
-    "TimeballWeekRollover": 'timeball_alarm{alarm="week-rollover"} %d',
     "TimeballHostClock": 'timeball_alarm{alarm="host-clock"} %d',
     "TimeballForeignSteering": 'timeball_alarm{alarm="foreign-steering"} %d',
-    "TimeballSecretsUnlocked": 'timeball_alarm{alarm="secrets-unlocked"} %d',
-    "TimeballCertificateExpired": f'timeball_certificate_not_after_timestamp_seconds{{certificate="/c"}} {2e9:.0f}-%d',
-    "TimeballBoundOutlier": "timeball_clock_error_bound_seconds %d000",
-    "TimeballDescriptorsLow": "process_open_fds %d\nprocess_max_fds 1",
-    "TimeballLeapFileExpires": "timeball_leap_file_expires_timestamp_seconds 2000000000-%d",
 }
 
 
-def made_up(alert, on):
+def made_up(on):
     """The series with the condition on, or off."""
-    def subtract(match):
-        return str(int(match[1]) - int(match[2]) * (int(match[1]) - int(time.time()) - (DAY if "Leap" in alert else -DAY)))
-    return re.sub(r"(\d+)-(\d)", subtract, MADE_UP[alert] % on) + "\n"
+    return "".join(series % on + "\n" for series in MADE_UP.values())
 
 
 def test_the_rest_by_made_up_series(locked):
     """In real Prometheus all the same: expression, labels and what the templates make of them."""
     target = MadeUp()
-    target.text = "".join(made_up(alert, False) for alert in MADE_UP)
+    target.text = made_up(False)
     locked.prometheus.target(*locked.servers(), target)
     time.sleep(2)
     with causing(locked, target, *MADE_UP):
-        target.text = "".join(made_up(alert, True) for alert in MADE_UP)
-    target.text = "".join(made_up(alert, False) for alert in MADE_UP)
+        target.text = made_up(True)
+    target.text = made_up(False)
     locked.prometheus.clear(target, *MADE_UP)
     target.shutdown()
     locked.prometheus.target(*locked.servers())

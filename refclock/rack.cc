@@ -99,13 +99,14 @@ struct Rack::Impl {
         spdlog::info("the kernel's clock was stepped by {:.6f} s",
                      static_cast<double>(steering->stepped().count()) * 1e-9);
       }
-      tell_refusal(steering->refused());
+      tell_refusal();
     });
   }
 
   // When it begins, and when it is over.
-  void tell_refusal(bool refused) {
-    if (std::exchange(refusal_told, refused) == refused) return;
+  void tell_refusal() {
+    const bool now = steering->refused();
+    if (std::exchange(refused, now) == now) return;
     if (refused) {
       spdlog::error(
           "the kernel's clock is no longer steered, and goes on as it goes: the kernel refuses, or "
@@ -141,6 +142,7 @@ struct Rack::Impl {
     if (rubidium) all.rubidium = rubidium->status();
     for (const PulseDriver& pulse : pulses) all.pulses.push_back(pulse.status());
     for (const SampleDriver& sample : samples) all.samples.push_back(sample.status());
+    if (steering) all.kernel_steered = !refused;
     return all;
   }
 
@@ -180,7 +182,7 @@ struct Rack::Impl {
   HostTime leap_file_due;
   std::string leap_file_told;
   std::optional<KernelSteering> steering;
-  bool refusal_told = false;
+  bool refused = false;  // in the newest second that is over
 
   std::optional<GnssDriver> gnss;
   std::optional<GpsdDriver> gpsd;

@@ -47,6 +47,8 @@ struct RackStatus {
   std::vector<PulseStatus> pulses;
   std::optional<RubidiumStatus> rubidium;
   std::vector<SampleStatus> samples;
+  // Whether the kernel's clock does as it is told; nothing: it is left alone (steer_kernel).
+  std::optional<bool> kernel_steered;
 };
 
 class Rack {

@@ -77,6 +77,11 @@ Raised xdp_fallback(const Snapshot& s) {
   return std::ranges::any_of(s.xdp, [](const net::XdpStatus& one) { return !one.taking; });
 }
 
+Raised kernel_not_steered(const Snapshot& s) {
+  if (!s.rack || !s.rack->kernel_steered) return std::nullopt;
+  return !*s.rack->kernel_steered;
+}
+
 Raised replies_refused(const Snapshot& s) {
   if (s.shards.empty()) return std::nullopt;
   return s.recent.replies_refused != 0;
@@ -109,6 +114,10 @@ constexpr AlarmKind kOwn[] = {
     {"certificate-refused", kMajor,
      "A certificate's files cannot be used; the certificate read before stays in use.",
      "The log says what is wrong with which file; mend it.", &certificate_refused},
+    {"kernel-not-steered", kMajor,
+     "The kernel's clock is no longer steered: the clock helper has ended, or the kernel refuses.",
+     "Restart timeballd; the log has the kernel's reason or the helper's end.",
+     &kernel_not_steered},
     {"certificate-expires", kMinor, "A certificate in use expires within 14 days.",
      "See why it has not been renewed.", &certificate_expires},
     {"holdover", kMinor, "Time is served without GNSS, within a bound that grows.",

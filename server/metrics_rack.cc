@@ -310,6 +310,9 @@ constexpr Metric kDiscipline[] = {
      &maybe<[](const RackStatus& s) {
        return s.clock.leap ? number_of(s.clock.leap->change) : std::nullopt;
      }>},
+    {"timeball_kernel_clock_steered", kGauge, "",
+     "1 while the kernel's clock is steered; 0: the clock helper has ended, or the kernel refuses",
+     &maybe<[](const RackStatus& s) { return s.kernel_steered; }>},
     {"timeball_leap_source", kGauge, "source", "1 for where TAI - UTC is taken from", &leap_source},
     {"timeball_leap_file_expires_timestamp_seconds", kGauge, "",
      "When leap-seconds.list expires, in seconds since 1970",

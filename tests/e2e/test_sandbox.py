@@ -4,6 +4,8 @@ import pwd
 import signal
 import subprocess
 
+from pathlib import Path
+
 import pytest
 
 import daemon as daemons
@@ -161,3 +163,24 @@ def test_to_steer_the_clock_takes_the_right_to(start):
     assert d.process.wait(20) == 1
     said = [line for line in d.log().splitlines() if line.startswith("timeballd: ")]
     assert said == ['timeballd: clock.mode = "system" needs CAP_SYS_TIME: name clock.helper, grant it, or set mode to "software"'], d.log()
+
+
+@needs_root
+def test_a_clock_helper_that_dies_is_an_alarm(start, shim):
+    """Of a kernel's clock that the shim makes up; in a user namespace, from which nobody could touch the real one."""
+    shim.set(fake_adjtime=True)
+    with start({"clock.mode": "system", "clock.leap_file": ""}, refclock=RACK, environment=shim.environment(),
+               wrapper=("unshare", "--user", "--map-root-user")) as d:
+        def steered(value):
+            metrics = d.metrics()  # the first second has neither
+            alarm = next((v for series, v in metrics.items() if 'alarm="kernel-not-steered"' in series), None)
+            return metrics.get("timeball_kernel_clock_steered") == value and alarm == 1 - value
+
+        daemons.wait_for(lambda: steered(1), what="the helper does its work")
+        [helper] = Path(f"/proc/{d.process.pid}/task/{d.process.pid}/children").read_text().split()
+        assert Path(f"/proc/{helper}/comm").read_text() == "timeballd-clock\n"
+        os.kill(int(helper), signal.SIGKILL)
+        daemons.wait_for(lambda: steered(0), what="the alarm")
+        daemons.wait_for(lambda: "alarm: kernel-not-steered: " in d.log(), what="the alarm in the log")
+        assert "the clock helper has ended" in d.log()
+        assert d.get("/healthz")[0] == 200

@@ -498,6 +498,7 @@ def test_keys_cannot_be_locked(locked):
 # What takes a machine whose clock may be touched: its metric, made up.
 MADE_UP = {
     "TimeballHostClock": 'timeball_alarm{alarm="host-clock"} %d',
+    "TimeballKernelNotSteered": 'timeball_alarm{alarm="kernel-not-steered"} %d',
     "TimeballForeignSteering": 'timeball_alarm{alarm="foreign-steering"} %d',
 }
 

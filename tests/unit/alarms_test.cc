@@ -54,6 +54,7 @@ struct Healthy {
     s.rack->clock.bound = 1us;
     s.rack->gnss.emplace();
     s.rack->rubidium.emplace();
+    s.rack->kernel_steered = true;
   }
   ShardCounters shard;
   Snapshot s;
@@ -116,6 +117,7 @@ TEST(Alarms, EachOfOursHasItsCause) {
   using H = Healthy&;
   check("unsynchronised", [](S s, H) { s.clock->state.stratum = kMaxStratum; });
   check("holdover", [](S s, H) { s.rack->clock.state = refclock::State::kHoldover; });
+  check("kernel-not-steered", [](S s, H) { s.rack->kernel_steered = false; });
   check("no-keys", [](S s, H) { s.keys->status.generations = 0; });
   check("keys-not-rotating", [](S s, H) { s.keys->status.next_rotation = s.keys->now - 2min; });
   check("cluster-cut-off", [](S s, H) { s.keys->status.cluster->in_contact = false; });

@@ -31,6 +31,7 @@ class Browser:
         self.received = b""
         self.last_id = 0
         self.events = []
+        self.password = None
 
     def __enter__(self):
         return self
@@ -53,36 +54,53 @@ class Browser:
         message, self.received = self.received.split(b"\0", 1)
         return json.loads(message)
 
-    def call(self, method, session=None, **parameters):
-        """The result; events that come before it go to self.events."""
+    def keep(self, event):
+        """An event; who is asked for a password gives self.password, once for each request."""
+        if "method" not in event:
+            return  # what tell() told
+        self.events.append(event)
+        what, of = event["method"], event["params"]
+        if what == "Fetch.requestPaused":
+            self.tell("Fetch.continueRequest", event["sessionId"], requestId=of["requestId"])
+        elif what == "Fetch.authRequired":
+            answer = {"response": "ProvideCredentials", "username": "any", "password": self.password}
+            self.tell("Fetch.continueWithAuth", event["sessionId"], requestId=of["requestId"], authChallengeResponse=answer)
+
+    def tell(self, method, session=None, **parameters):
+        """Without waiting for what it says."""
         self.last_id += 1
         message = {"id": self.last_id, "method": method, "params": parameters}
         if session:
             message["sessionId"] = session
         os.write(self.out, json.dumps(message).encode() + b"\0")
+        return self.last_id
+
+    def call(self, method, session=None, **parameters):
+        """The result; events that come before it go to self.events."""
+        asked = self.tell(method, session, **parameters)
         while True:
             answer = self._receive()
-            if answer.get("id") == self.last_id:
+            if answer.get("id") == asked:
                 assert "error" not in answer, (method, answer)
                 return answer["result"]
-            self.events.append(answer)
+            self.keep(answer)
 
     def wait_for(self, event, session):
         """The next one."""
         while True:
-            self.events.append(self._receive())
+            self.keep(self._receive())
             if self.events[-1].get("method") == event and self.events[-1].get("sessionId") == session:
                 return
 
     def open(self, url, scheme, **options):
-        """The page as it is with this prefers-color-scheme: light or dark."""
+        """The page as it is with this prefers-color-scheme: light or dark. password: asks for it over TLS."""
         return Page(self, url, scheme, **options)
 
 
 class Page:
     """One open page: what it looks like, what it asked for, what it complained about. script: runs in it before its own."""
 
-    def __init__(self, browser, url, scheme, width=800, script=None):
+    def __init__(self, browser, url, scheme, width=800, script=None, password=None):
         self.browser = browser
         self.target = browser.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = browser.call("Target.attachToTarget", targetId=self.target, flatten=True)["sessionId"]
@@ -93,6 +111,10 @@ class Page:
         self.resize(width)
         if script:
             self.call("Page.addScriptToEvaluateOnNewDocument", source=script)
+        if password:  # and a certificate that this browser cannot know
+            browser.password = password
+            self.call("Security.setIgnoreCertificateErrors", ignore=True)
+            self.call("Fetch.enable", handleAuthRequests=True)
         self.events_before = len(browser.events)
         self.load(url)
         self.image = self.picture()

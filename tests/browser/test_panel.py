@@ -505,3 +505,22 @@ def test_pictures_of_the_documentation_can_be_made(pictures):
         committed = IMAGES / path.name
         assert 10_000 < committed.stat().st_size < Pictures.kLimit, f"TIMEBALL_SCREENSHOTS=1 makes {committed}"
         assert any(f"images/{path.name}" in (ROOT / page).read_text() for page in ("README.md", "deploy/OPERATIONS.md"))
+
+
+def test_over_tls_and_with_the_token(browser, tmp_path):
+    """As one opens it from elsewhere: Chromium is asked for the token, and shows it for the events, too."""
+    certificates = daemons.LabCertificates(str(tmp_path / "certificates"))
+    token = tmp_path / "token"
+    daemons.write_file(str(token), b"correct-horse-battery")
+    settings = {"ntp.shards": 1, "admin.token_file": str(token), "admin.certificate": certificates.chain,
+                "admin.private_key": certificates.key}
+    (tmp_path / "daemon").mkdir()
+    with daemons.Daemon(tmp_path / "daemon", certificates, settings, https=certificates) as d:
+        page = browser.open(f"https://{daemons.HOST}:{d.admin_port}/", "light", script=PROBE, password="correct-horse-battery")
+        says(page, RIGHT)
+        before = text(page, "clock")
+        daemons.wait_for(lambda: text(page, "clock") != before, what="the clock goes on")
+        assert any(e["method"] == "Fetch.authRequired" for e in page.events), "it was never asked for the token"
+        assert {url.split("/")[0] for url in page.requests()} == {"https:"}
+        assert page.evaluate("probe.refused") == []
+        page.close()

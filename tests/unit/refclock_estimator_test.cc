@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "refclock/estimator.h"
+#include "refclock/rounding.h"
 
 namespace timeball::refclock {
 namespace {
@@ -179,6 +180,14 @@ TEST_F(EstimatorTest, InterruptLatencyIsOneSided) {
   const Interval phase = irq.at(HostTime{0}, 0).phase;
   EXPECT_NEAR(phase.lo, -90 - 4, 3);
   EXPECT_NEAR(phase.hi, 20'000 + 90 + 4, 6);
+}
+
+TEST(Rounded, IsLlround) {
+  for (const double x : {0.0, 0.25, 0.49999999999999994, 0.5, 0.75, 1.5, 2.5, 1e9 + 0.5,
+                         0x1p52 - 0.5, 0x1p52 + 1, 0x1p53 - 1, 1.8e18}) {
+    EXPECT_EQ(rounded(x), std::llround(x)) << x;
+    EXPECT_EQ(rounded(-x), std::llround(-x)) << -x;
+  }
 }
 
 }  // namespace

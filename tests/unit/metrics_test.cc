@@ -76,6 +76,7 @@ refclock::RackStatus rack_status() {
   rack.clock.alarms.set(refclock::Alarm::kPhaseStep);
   rack.clock.raised[static_cast<std::size_t>(refclock::Alarm::kPhaseStep)] = 3;
   rack.clock.bound = 1500ns;
+  rack.kernel_steered = true;
   rack.clock.gnss.emplace();
   rack.clock.gnss->satellites_used = 11;
   rack.clock.gnss->spoofing = refclock::Threat::kWarning;

@@ -173,7 +173,7 @@ def xdp(_options):
     """NTP's conformance again and what AF_XDP is about, each daemon on another host, which it serves by AF_XDP."""
     if os.geteuid() != 0:
         CASES.append(Case("xdp", "skipped", "AF_XDP takes root: run the tests as root"))
-    elif build("build-asan"):
+    elif step("peers", ["tests/peers"]) and build("build-asan"):
         pytest("xdp", "build-asan", "tests/e2e/test_xdp.py", "tests/e2e/test_conformance_ntp.py", TIMEBALL_XDP="1")
 
 

@@ -1,11 +1,13 @@
 """AF_XDP: what it takes, what it leaves to the kernel, and what becomes of the interface. Each daemon is on a host of its own
 (conftest.py); the conformance tests run there too."""
 import contextlib
+import os
 import re
 import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 
 import pytest
@@ -14,6 +16,9 @@ import daemon as daemons
 import ntslib as nts
 import veth
 from daemon import HOST, HOST6, ours, wait_for
+
+sys.path.append(os.path.join(daemons.ROOT, "tests", "interop"))
+from peers import Chrony, Ntpsec  # noqa: E402
 
 ETH_IPV4, ETH_IPV6, ETH_VLAN = 0x0800, 0x86DD, 0x8100
 
@@ -111,6 +116,15 @@ def test_what_the_kernel_does_is_undisturbed(daemon):
             s.connect((HOST, 2222))
             s.sendall(b"still here")
             assert s.recv(99) == b"still here"
+
+
+@pytest.mark.parametrize("client", [Chrony, Ntpsec])
+def test_other_peoples_clients(daemon, certificates, tmp_path, client):
+    before = daemon.metric("timeball_xdp_taken_total")
+    with client(tmp_path, daemon.ke_port, certificates.ca, HOST) as peer:
+        wait_for(peer.synchronised, 60, lambda: f"synchronised; its log:\n{peer.log()}")
+    assert daemon.metric("timeball_xdp_taken_total") - before >= 4
+    assert daemon.verdict("answered_nts") >= 4
 
 
 def test_ip_options_and_fragments_are_answered_through_the_kernel(daemon):

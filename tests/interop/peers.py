@@ -116,15 +116,15 @@ class Chrony(Peer):
 
 
 class Ntpsec(Peer):
-    """NTPsec's ntpd as client of one NTS server on this host; polls every second, disciplines nothing."""
+    """NTPsec's ntpd as client of one NTS server, on this host unless it is said where; polls every second, disciplines nothing."""
 
-    def __init__(self, directory, ke_port, ca):
+    def __init__(self, directory, ke_port, ca, host="localhost"):
         super().__init__(directory)
         self.root = PEERS / "ntpsec"
         configuration = self.directory / "ntp.conf"
         configuration.write_text(
             "disable ntp\n"
-            f"server localhost:{ke_port} nts ca {ca} minpoll 0 maxpoll 0\n"
+            f"server {host}:{ke_port} nts ca {ca} minpoll 0 maxpoll 0\n"
             "restrict 127.0.0.1\n"
             "restrict ::1\n"
             f"statsdir {self.directory}/\n")

@@ -499,6 +499,7 @@ def test_keys_cannot_be_locked(locked):
 MADE_UP = {
     "TimeballHostClock": 'timeball_alarm{alarm="host-clock"} %d',
     "TimeballKernelNotSteered": 'timeball_alarm{alarm="kernel-not-steered"} %d',
+    "TimeballXdpFallback": 'timeball_alarm{alarm="xdp-fallback"} %d',  # AF_XDP's own tests cause it
     "TimeballForeignSteering": 'timeball_alarm{alarm="foreign-steering"} %d',
 }
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/io_uring.h>
+#include <linux/netlink.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -99,7 +100,8 @@ std::vector<Attempt> attempts(Duties duties, pid_t starter) {
        [=] { return ::ptrace(PTRACE_SEIZE, starter, nullptr, nullptr) == 0; }},
       {"end another process (kill)", [=] { return ::kill(starter, 0) == 0; }},
       {"make a packet socket", [] { return ::socket(AF_PACKET, SOCK_RAW, 0) >= 0; }},
-      {"make a netlink socket", [] { return ::socket(AF_NETLINK, SOCK_RAW, 0) >= 0; }},
+      {"make a netlink socket",
+       [] { return ::socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER) >= 0; }},
       {"make a raw socket", [] { return ::socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) >= 0; }},
       {"set the clock (clock_settime)", &sets_clock},
       {"adjust the clock (clock_adjtime)", &adjusts_clock},
@@ -112,6 +114,10 @@ std::vector<Attempt> attempts(Duties duties, pid_t starter) {
   };
   if ((duties & kConnects) == 0) {
     all.push_back({"make a TCP socket", [] { return ::socket(AF_INET, SOCK_STREAM, 0) >= 0; }});
+  }
+  if ((duties & kXdp) == 0) {
+    all.push_back({"ask for addresses and routes",
+                   [] { return ::socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE) >= 0; }});
   }
   return all;
 }

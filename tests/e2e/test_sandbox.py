@@ -132,7 +132,8 @@ def test_a_forbidden_call_ends_it_by_name(start, shim):
 def test_what_must_fail_fails(start):
     if daemons.ASAN:
         pytest.skip("built with ASan, whose runtime may do more")
-    for settings, refclock in (({}, None), ({"nts_ke.enabled": False}, None), ({"ntp.listen": [], "nts_ke.server": "a.test"}, None),
+    for settings, refclock in (({}, None), ({"nts_ke.enabled": False}, None), ({"ntp.io": "xdp", "ntp.xdp_interfaces": ["lo"]}, None),
+                               ({"ntp.listen": [], "nts_ke.server": "a.test"}, None),
                                ({"clock.mode": "system", "clock.leap_file": ""}, RACK),
                                ({"clock.mode": "system", "clock.helper": "/nowhere/clock", "clock.leap_file": ""}, RACK)):
         done = self_test(given_to_nobody(start(settings, refclock=refclock)))

@@ -1,6 +1,5 @@
 #include "bench/xdp_path.h"
 
-#include <ifaddrs.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -38,31 +37,26 @@ net::Endpoint local_of(int socket) {
   return net::Endpoint::from_sockaddr(reinterpret_cast<const sockaddr*>(&address));
 }
 
-std::string interface_of(const net::IpAddress& address) {
-  std::string name;
-  ifaddrs* all = nullptr;
-  if (::getifaddrs(&all) != 0) return name;
-  for (const ifaddrs* entry = all; entry != nullptr; entry = entry->ifa_next) {
-    if (entry->ifa_addr == nullptr) continue;
-    if (net::Endpoint::from_sockaddr(entry->ifa_addr).address == address) name = entry->ifa_name;
-  }
-  ::freeifaddrs(all);
-  return name;
-}
+// Whom to hand frames to, and where.
+struct Neighbour {
+  net::MacAddress mac{};
+  std::string interface;
+};
 
 // From the kernel's table of neighbours.
-std::optional<net::MacAddress> neighbour(const net::IpAddress& address) {
+std::optional<Neighbour> neighbour(const net::IpAddress& address) {
   std::ifstream table("/proc/net/arp");
   for (std::string line; std::getline(table, line);) {
-    std::string ip, type, flags, mac;
-    if (!(std::istringstream(line) >> ip >> type >> flags >> mac) || ip != address.to_string()) {
-      continue;
-    }
-    net::MacAddress octets{};
+    std::string ip, type, flags, mac, mask;
+    Neighbour found;
+    std::istringstream row(line);
+    if (!(row >> ip >> type >> flags >> mac >> mask >> found.interface)) continue;
+    if (ip != address.to_string()) continue;
+    net::MacAddress& octets = found.mac;
     if (std::sscanf(mac.c_str(), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &octets[0], &octets[1],
                     &octets[2], &octets[3], &octets[4], &octets[5]) == 6 &&
         octets != net::MacAddress{}) {
-      return octets;
+      return found;
     }
   }
   return std::nullopt;
@@ -77,19 +71,19 @@ Result<std::unique_ptr<XdpPath>> XdpPath::open(const net::Endpoint& server, net:
   if (!socket) return tl::unexpected(socket.error());
   path->port_ = *socket;
   const net::Endpoint local = local_of(*socket);
-  const std::string interface = interface_of(local.address);
-  std::optional<net::MacAddress> gateway = neighbour(server.address);
+  std::optional<Neighbour> gateway = neighbour(server.address);
   for (int i = 0; i < kTries && !gateway; ++i) {
     (void)::send(*socket, "", 1, 0);  // has the kernel ask for it
     std::this_thread::sleep_for(kBetweenTries);
     gateway = neighbour(server.address);
   }
   if (!gateway) {
-    return fail("--io xdp: " + server.address.to_string() + " is no neighbour on " + interface +
-                " (ip neigh lists them); go without, or load from the same network");
+    return fail(
+        "--io xdp: " + server.address.to_string() +
+        " is no neighbour (ip neigh lists them); go without, or load from the same network");
   }
-  path->client_ = {*gateway, local.address, local.port};
-  auto opened = net::XdpInterface::open({interface, mode, {local}});
+  path->client_ = {gateway->mac, local.address, local.port};
+  auto opened = net::XdpInterface::open({gateway->interface, mode, {local}});
   if (!opened) return tl::unexpected(opened.error());
   path->interface_ = std::move(*opened);
   return path;

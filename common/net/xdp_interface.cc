@@ -64,8 +64,10 @@ bool serves(const Endpoint& listen, const IpAddress& address) {
   return listen.address == address;
 }
 
-bool is_loopback(const ifaddrs& entry) {
-  return (entry.ifa_flags & IFF_LOOPBACK) != 0;
+// 127.0.0.0/8 and ::1; other addresses of the loopback interface are served (anycast).
+bool is_loopback(const IpAddress& address) {
+  static const IpAddress kIpv6 = IpAddress::parse("::1").value();
+  return address.is_v4() ? address.octets[kV4Offset] == 127 : address == kIpv6;
 }
 
 void add(xdp_filter_list& list, const IpAddress& address, std::uint16_t port) {
@@ -89,8 +91,9 @@ xdp_filter_list host_addresses(const XdpOptions& options) {
       std::memcpy(&link, entry->ifa_addr, sizeof link);
       std::copy_n(link.sll_addr, sizeof list.mac, list.mac);
     }
-    if ((family != AF_INET && family != AF_INET6) || is_loopback(*entry)) continue;
+    if (family != AF_INET && family != AF_INET6) continue;
     const IpAddress address = Endpoint::from_sockaddr(entry->ifa_addr).address;
+    if (is_loopback(address)) continue;
     const std::uint32_t before = list.count;
     for (const Endpoint& listen : options.listen) {
       if (serves(listen, address)) add(list, address, listen.port);

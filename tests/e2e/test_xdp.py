@@ -16,6 +16,7 @@ import daemon as daemons
 import ntslib as nts
 import veth
 from daemon import HOST, HOST6, ours, wait_for
+from ntsload import load
 
 sys.path.append(os.path.join(daemons.ROOT, "tests", "interop"))
 from peers import Chrony, Ntpsec  # noqa: E402
@@ -196,6 +197,16 @@ def test_lengths_that_lie_are_dropped_and_counted(daemon):
         assert counted_after(daemon, lambda c=bytes(content): wire.send(ipv4(a, b, c)), "timeball_xdp_malformed_total") == 1
 
 
+def test_the_load_generator_past_the_sockets(daemon):
+    veth.run("ip", "neigh", "flush", "all")  # every host has this address: the one asked last is meant
+    run = load("ntp", f"{HOST}:{daemon.ke_port}", "--io", "xdp", "--window", 16, "--associations", 4, "--aead", 15,
+               "--duration", "500ms", "--warm-up", "0s")
+    assert run.status == 0 and run.report["loss"] == 0 and run.report["done"] >= 16, run
+    assert "xdp" not in veth.run("ip", "link", "show", daemon.host.device)
+    run = load("ntp", f"[{HOST6}]:{daemon.ntp_port}", "--plain", "--io", "xdp", "--window", 1, "--duration", "100ms")
+    assert run.status != 0 and "--io xdp needs the server's IPv4 address" in run.err, run
+
+
 # --- The interface ---------------------------------------------------------------------------------
 
 
@@ -250,13 +261,14 @@ def test_survives_link_down_and_up_and_another_mtu(start):
         assert d.metric("timeball_xdp_strays_total") == 0
 
 
-def test_follows_the_addresses_of_the_host(start):
+@pytest.mark.parametrize("device", ["server", "lo"])  # an anycast address, say
+def test_follows_the_addresses_of_the_host(start, device):
     with start() as d:
-        d.host.inside("ip", "address", "add", "192.0.2.210/24", "dev", "server")
+        d.host.inside("ip", "address", "add", "192.0.2.210/32", "dev", device)
         veth.run("ip", "route", "add", "192.0.2.210", "dev", d.host.device, "src", veth.CLIENT, "table", d.host.number)
         assert answers(d, "192.0.2.210"), "the socket answers at once"
         wait_for(lambda: counted_after(d, lambda: answers(d, "192.0.2.210")) == 1, what="AF_XDP takes it")
-        d.host.inside("ip", "address", "del", "192.0.2.210/24", "dev", "server")
+        d.host.inside("ip", "address", "del", "192.0.2.210/32", "dev", device)
         wait_for(lambda: counted_after(d, lambda: answers(d, "192.0.2.210")) == 0, what="AF_XDP leaves it")
 
 

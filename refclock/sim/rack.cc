@@ -76,7 +76,7 @@ void Rack::add_pulse(Port port, SimTime leading, Duration width) {
 }
 
 void Rack::add_edge(Port port, bool leading, SimTime at) {
-  const SimTime stamp = at + latency();
+  const SimTime stamp = at + latency() + jumped_;
   agenda_.at(stamp, [this, port, leading, stamp] {
     if (plugged(port)) edges_.push_back({port, leading, stamp});
   });

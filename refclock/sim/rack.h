@@ -62,6 +62,8 @@ class Rack {
   bool has(Port port) const;
   bool plugged(Port port) const { return has(port) && plugged_[index(port)]; }
   void plug(Port port, bool plugged) { plugged_[index(port)] = plugged; }
+  // The host's crystal lost so much at once: every pulse comes later from now on.
+  void jump(Duration later) { jumped_ += later; }
   const PortCounts& counts(Port port) const { return counts_[index(port)]; }
 
   // Nullptr: there is none.
@@ -79,6 +81,7 @@ class Rack {
 
   RackOptions options_;
   Random random_;
+  Duration jumped_{};
   SimTime now_;
   Agenda agenda_;
   LeapCalendar calendar_;

@@ -117,7 +117,7 @@ bool with(const std::optional<Value>& value, Do act) {
 
 constexpr std::string_view kStatus = "status";
 
-constexpr std::array<Command, 25> kCommands = {{
+constexpr std::array<Command, 26> kCommands = {{
     {kStatus, "", "", "One JSON object: the true time, the kernel's, and each device", nullptr},
     {"gnss off", "", "", "No sky: no fix, no pulses",
      [](Rack& r, std::string_view) { return r.receiver()->set_sky(r.now(), false), true; }},
@@ -182,6 +182,12 @@ constexpr std::array<Command, 25> kCommands = {{
      [](Rack& r, std::string_view a) {
        return with(number<double>(a, 200),
                    [&r](double c) { r.rubidium()->model().set_temperature(c); });
+     }},
+    {"host jump", "DURATION", "2ms",
+     "This machine's crystal jumps: every pulse comes so much later from then on (at most 100ms)",
+     [](Rack& r, std::string_view a) {
+       const auto later = positive(a);
+       return later && *later <= 100ms && (r.jump(*later), true);
      }},
     {"leap", "insert|delete|none [YYYY-MM-DD]", "insert",
      "A leap second at the end of the month, or of that last day of a month; GNSS announces it",

@@ -505,9 +505,10 @@ class Shim:
         with open(self.control, "r+b" if os.path.exists(self.control) else "wb") as f:
             f.write(octets)
 
-    def environment(self):
-        return {"LD_PRELOAD": " ".join([*sanitizer_runtime(), self.library]), "TIMEBALL_SHIM": self.control,
-                "TIMEBALL_SHIM_LOG": self.calls_file}
+    def environment(self, recording=True):
+        """recording: calls() tells. Not where a clock helper is forked, which has its socket where the record was."""
+        log = {"TIMEBALL_SHIM_LOG": self.calls_file} if recording else {}
+        return {"LD_PRELOAD": " ".join([*sanitizer_runtime(), self.library]), "TIMEBALL_SHIM": self.control, **log}
 
     def calls(self):
         """[["fsync", path], ["rename", from, to] ...]"""

@@ -3,6 +3,7 @@ import os
 import pwd
 import signal
 import subprocess
+import time
 
 from pathlib import Path
 
@@ -170,7 +171,7 @@ def test_to_steer_the_clock_takes_the_right_to(start):
 def test_a_clock_helper_that_dies_is_an_alarm(start, shim):
     """Of a kernel's clock that the shim makes up; in a user namespace, from which nobody could touch the real one."""
     shim.set(fake_adjtime=True)
-    with start({"clock.mode": "system", "clock.leap_file": ""}, refclock=RACK, environment=shim.environment(),
+    with start({"clock.mode": "system", "clock.leap_file": ""}, refclock=RACK, environment=shim.environment(recording=False),
                wrapper=("unshare", "--user", "--map-root-user")) as d:
         def steered(value):
             metrics = d.metrics()  # the first second has neither
@@ -178,6 +179,8 @@ def test_a_clock_helper_that_dies_is_an_alarm(start, shim):
             return metrics.get("timeball_kernel_clock_steered") == value and alarm == 1 - value
 
         daemons.wait_for(lambda: steered(1), what="the helper does its work")
+        time.sleep(3)  # it has been asked by now
+        assert steered(1)
         [helper] = Path(f"/proc/{d.process.pid}/task/{d.process.pid}/children").read_text().split()
         assert Path(f"/proc/{helper}/comm").read_text() == "timeballd-clock\n"
         os.kill(int(helper), signal.SIGKILL)

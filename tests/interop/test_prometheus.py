@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -321,6 +322,7 @@ def test_gnss_off_and_a_crystal_alone(locked):
      "gnss jam off, gnss suspect off, gnss antenna ok, gnss move 0, gnss label 0",
      ["TimeballJamming", "TimeballSpoofing", "TimeballAntenna", "TimeballPosition", "TimeballWeekRollover"]),
     ("rubidium reboot, rubidium unlock 6s", "", ["TimeballRubidiumJumped", "TimeballRubidiumUnlocked"]),
+    ("host jump 2ms", "", ["TimeballHostClock"]),
 ], ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "")
 def test_rack(locked, begin, end, alerts):
     devices, server = locked.devices["rack"], locked.rack
@@ -495,10 +497,27 @@ def test_keys_cannot_be_locked(locked):
     locked.prometheus.clear(server, "TimeballSecretsUnlocked")
 
 
+def test_the_clock_helper_dies(locked, tmp_path):
+    """The kernel's clock is one that the shim makes up; in a user namespace, from which nobody could touch the real one."""
+    shim = daemons.Shim(str(tmp_path))
+    shim.set(fake_adjtime=True)
+    refclock = [{"driver": "gnss", "device": "/nowhere/gnss"}, {"driver": "pps", "device": "/nowhere/pps"}]
+    server = locked.daemon("steering", {"clock.mode": "system", "clock.leap_file": ""}, refclock=refclock,
+                           environment=shim.environment(recording=False), wrapper=("unshare", "--user", "--map-root-user"))
+    locked.prometheus.target(*locked.servers(), server)
+    wait_for(lambda: locked.prometheus.query(f'timeball_kernel_clock_steered{{instance="127.0.0.1:{server.admin_port}"}} == 1'), 20,
+             "the helper does its work")
+    with causing(locked, server, "TimeballKernelNotSteered"):
+        with open(f"/proc/{server.process.pid}/task/{server.process.pid}/children", encoding="ascii") as f:
+            os.kill(int(f.read()), signal.SIGKILL)
+    server.restart()
+    locked.prometheus.clear(server, "TimeballKernelNotSteered")
+    server.stop()
+    locked.prometheus.target(*locked.servers())
+
+
 # What takes a machine whose clock may be touched: its metric, made up.
 MADE_UP = {
-    "TimeballHostClock": 'timeball_alarm{alarm="host-clock"} %d',
-    "TimeballKernelNotSteered": 'timeball_alarm{alarm="kernel-not-steered"} %d',
     "TimeballXdpFallback": 'timeball_alarm{alarm="xdp-fallback"} %d',  # AF_XDP's own tests cause it
     "TimeballForeignSteering": 'timeball_alarm{alarm="foreign-steering"} %d',
 }

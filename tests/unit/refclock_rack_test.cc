@@ -324,6 +324,20 @@ TEST(RackCommandTest, SpoofWalkAndLabel) {
   EXPECT_EQ(Host::text(host.gnss).find("$GNRMC,235950.00"), 0U) << Host::text(host.gnss);
 }
 
+TEST(RackCommandTest, HostJumps) {
+  Host host(without_latency());
+  host.run(60s);  // the rubidium is warm
+  const auto before = off_second(host.pulses(Port::kRubidiumPulse).back());
+  for (const std::int64_t jumps : {1, 2}) {
+    EXPECT_EQ(host.command("host jump 2ms"), "ok");
+    host.run(2s);
+    const auto gnss = off_second(host.pulses(Port::kGnssPulse).back());
+    EXPECT_NEAR(double(gnss), double(jumps * 2'000'000), kPulseError_ns);
+    const auto rubidium = off_second(host.pulses(Port::kRubidiumPulse).back());
+    EXPECT_NEAR(double(rubidium - before), double(jumps * 2'000'000), kPulseError_ns);
+  }
+}
+
 TEST(RackCommandTest, Jam) {
   Host host;
   host.configure();
@@ -502,6 +516,9 @@ TEST(RackCommandTest, WhatIsNotUnderstoodIsRefusedAndChangesNothing) {
                            "gnss walk nan",
                            "gnss walk 1e9",
                            "gnss label 1.5",
+                           "host jump",
+                           "host jump 0s",
+                           "host jump 101ms",
                            "gnss garbage 0s",
                            "gnss garbage -1s",
                            "gnss garbage 10000d",

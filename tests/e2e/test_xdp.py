@@ -1,6 +1,7 @@
 """AF_XDP: what it takes, what it leaves to the kernel, and what becomes of the interface. Each daemon is on a host of its own
 (conftest.py); the conformance tests run there too."""
 import contextlib
+import ctypes
 import os
 import re
 import signal
@@ -247,6 +248,40 @@ def test_without_rights_or_interface_one_line(start):
     d.wrapper += ["setpriv", "--bounding-set=-net_admin,-sys_admin,-bpf,-perfmon", "--inh-caps=-all"]
     assert "it needs CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON and CAP_NET_RAW" in refusal(d)
     assert 'no network interface "eth77"' in refusal(start({"ntp.xdp_interfaces": ["eth77"]}))
+
+
+@contextlib.contextmanager
+def shards_stopped(d):
+    """By ptrace(2): these threads alone."""
+    libc, seize, interrupt, detach = ctypes.CDLL(None, use_errno=True), 0x4206, 0x4207, 17
+    tasks = f"/proc/{d.process.pid}/task"
+    found = [int(t) for t in os.listdir(tasks) if open(f"{tasks}/{t}/comm", encoding="ascii").read() == "shard\n"]
+    assert len(found) == 2
+    for thread in found:
+        for request in (seize, interrupt):
+            assert libc.ptrace(request, thread, None, None) == 0, os.strerror(ctypes.get_errno())
+        os.waitpid(thread, 0x40000000)  # __WALL
+    try:
+        yield
+    finally:
+        for thread in found:
+            libc.ptrace(detach, thread, None, None)
+
+
+def test_sockets_take_over_where_nothing_arrives(start):
+    with start() as d, d.ntp() as s:
+        with shards_stopped(d):
+            def given_up():
+                s.send(nts.plain_request())
+                time.sleep(0.1)
+                return d.metric("timeball_xdp_serving") == 0
+            wait_for(given_up, 20, "the watchdog")
+        assert "no socket receives them; sockets serve the interface from now on" in d.log()
+        wait_for(lambda: d.metric("timeball_alarm", alarm="xdp-fallback") == 1, what="the alarm")
+        assert counted_after(d, lambda: answers(d)) == -1  # not even the last request of it
+        with d.restart().ntp() as again:
+            assert again.exchange(nts.plain_request())
+        assert d.metric("timeball_xdp_serving") == 1
 
 
 def test_survives_link_down_and_up_and_another_mtu(start):

@@ -20,8 +20,8 @@
 
 #include "common/net/xdp_batch.h"
 #include "common/net/xdp_filter.h"
+#include "common/net/xdp_filter.skel.h"
 #include "common/net/xdp_queue.h"
-#include "xdp_filter.skel.h"
 
 namespace timeball::net {
 namespace {

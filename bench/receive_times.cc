@@ -1,6 +1,5 @@
 // How much earlier an XDP program sees a datagram than its socket's receive timestamp says: both of
-// the same datagrams, over a veth pair. The program is attached in the driver, and the device's
-// receiving is the kernel's usual softirq. Takes root.
+// the same datagrams, over a veth pair, in native and in generic mode. Takes root.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/if_link.h>
@@ -12,12 +11,12 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
 #include <stdexcept>
 #include <vector>
 
 #include "bench/network_namespaces.h"
 #include "bench/receive_times.skel.h"
+#include "common/net/tai_offset.h"
 #include "common/net/udp_batch.h"
 
 namespace {
@@ -26,14 +25,6 @@ using namespace timeball;
 
 constexpr std::uint16_t kPort = 10123;
 constexpr std::size_t kSockets = 64;
-
-std::int64_t tai_offset_ns() {
-  timespec utc{}, tai{};
-  clock_gettime(CLOCK_REALTIME, &utc);
-  clock_gettime(CLOCK_TAI, &tai);
-  return (tai.tv_sec - utc.tv_sec + (tai.tv_nsec + 500'000'000 < utc.tv_nsec ? -1 : 0)) *
-         std::int64_t{1'000'000'000};
-}
 
 struct Probe {
   explicit Probe(const char* device, bool generic) : program(receive_times__open_and_load()) {
@@ -80,7 +71,7 @@ std::vector<std::int64_t> measure(std::size_t count, bool generic) {
     if (poll(&p, 1, 100) != 1) continue;
     for (const net::Datagram& d : batch->receive()) {
       const auto seen = static_cast<std::int64_t>(probe.program->bss->seen[d.peer.port]);
-      later.push_back(d.receive_time.ns - (seen - tai_offset_ns()));
+      later.push_back(d.receive_time.ns - (seen - net::tai_offset().count()));
     }
   }
   for (const int client : clients) close(client);

@@ -70,7 +70,8 @@ class UdpBatch {
   // transient: wait again). Never blocks.
   virtual std::span<Datagram> receive() = 0;
   // `count` (at most kBatchCapacity) datagrams to be filled in and sent; the owner sets peer,
-  // reply_length, and local if it wants. What receive() returned is gone, its octets included.
+  // reply_length, and local if it wants. Fewer over AF_XDP, while all its memory is under way. What
+  // receive() returned is gone, its octets included.
   virtual std::span<Datagram> compose(std::size_t count) = 0;
   // Sends the replies of those with reply_length > 0. Never blocks.
   virtual void send(std::span<const Datagram> part) = 0;

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <ctime>
 
+#include "common/net/tai_offset.h"
 #include "common/net/xdp_filter.h"
 
 namespace timeball::net {
@@ -25,9 +26,9 @@ static_assert(kComposedAt + kMaxDatagram <= XdpQueue::kChunkSize);
 
 constexpr std::int64_t kSecond_ns = 1'000'000'000;
 
-std::int64_t read_ns(clockid_t clock) {
+std::int64_t read_realtime_ns() {
   timespec t{};
-  ::clock_gettime(clock, &t);
+  ::clock_gettime(CLOCK_REALTIME, &t);
   return std::int64_t{t.tv_sec} * kSecond_ns + t.tv_nsec;
 }
 
@@ -89,10 +90,8 @@ std::span<Datagram> XdpBatch::receive() {
     queue_->flush();  // what the device would not take before
     return {};
   }
-  // The kernel's own offset, whole seconds; the two readings are not of the same moment.
-  now_ns_ = read_ns(CLOCK_REALTIME);
-  const std::int64_t ahead = read_ns(CLOCK_TAI) - now_ns_;
-  tai_offset_ns_ = (ahead + (ahead < 0 ? -1 : 1) * kSecond_ns / 2) / kSecond_ns * kSecond_ns;
+  now_ns_ = read_realtime_ns();
+  tai_offset_ns_ = tai_offset().count();
   for (const XdpQueue::Frame& frame : arrived) {
     if (accept(frame, datagrams_[count_])) {
       ++count_;
@@ -186,9 +185,9 @@ void XdpBatch::send(std::span<const Datagram> part) {
   }
   counters_.sent += sent;
   if (wanted == 0) return queue_->flush();
-  const std::int64_t before = read_ns(CLOCK_REALTIME);
+  const std::int64_t before = read_realtime_ns();
   queue_->flush();
-  const std::int64_t taken = read_ns(CLOCK_REALTIME) - before;
+  const std::int64_t taken = read_realtime_ns() - before;
   times_count_ = 0;
   for (std::size_t i = 0; i < wanted; ++i) {
     const auto nth = static_cast<std::int64_t>(places[i] + 1);

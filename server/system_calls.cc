@@ -276,8 +276,9 @@ std::array<std::uint64_t, 3> arguments_of(const ucontext_t& context) {
 #endif
 }
 
-// A signal handler: async-signal-safe calls only. By now SIGSYS has its default action again, so
-// that a second one, from whichever thread, ends the process.
+// A signal handler: async-signal-safe calls only. SIGSYS is blocked in it, so that one more
+// violation by the same thread ends the process; those of other threads wait for nobody, but each
+// tells its own before it does so.
 void tell_violation(int, siginfo_t* info, void* context) {
   const auto number = static_cast<std::size_t>(info->si_syscall);
   Line line;
@@ -292,7 +293,11 @@ void tell_violation(int, siginfo_t* info, void* context) {
   }
   line.add("), ended; please report this (process.sandbox = \"off\" goes on without)\n");
   line.write();
-  ::raise(SIGSYS);
+  // The violation: no filter allows it (add_signals_and_time()). Reset by SA_RESETHAND, a second
+  // thread's would end the process before the first has written its line.
+  struct sigaction action {};
+  action.sa_handler = SIG_DFL;
+  ::sigaction(SIGSYS, &action, nullptr);
 }
 
 void handle_violations() {
@@ -304,7 +309,7 @@ void handle_violations() {
   }
   struct sigaction action {};
   action.sa_sigaction = &tell_violation;
-  action.sa_flags = SA_SIGINFO | SA_RESETHAND | SA_NODEFER;
+  action.sa_flags = SA_SIGINFO;
   if (::sigaction(SIGSYS, &action, nullptr) != 0) throw std::runtime_error("cannot handle SIGSYS");
 }
 

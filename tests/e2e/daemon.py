@@ -179,10 +179,13 @@ def made_up_association(generation, aead=nts.SIV256, cookies=1):
 # --- The daemon ------------------------------------------------------------------------------------
 
 
+# below the range the kernel gives to clients; a cycle, for a port drawn twice would be another's that has yet to bind it
+ports = itertools.cycle(random.sample(range(20000, 32001), 12001))
+
+
 def free_port():
     """A port free on TCP and UDP, both families."""
-    while True:
-        port = random.randint(20000, 32000)  # below the range the kernel gives to clients
+    for port in ports:
         with contextlib.ExitStack() as stack:
             try:
                 for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):

@@ -138,6 +138,17 @@ int SSL_export_keying_material(void* ssl, unsigned char* out, size_t out_length,
   return real(ssl, out, out_length, label, label_length, context, context_length, use_context);
 }
 
+// A thread that tells of its chroot(2) takes so long that all others have made theirs.
+ssize_t write(int fd, const void* octets, size_t length) {
+  if (control->call_chroot && fd == STDERR_FILENO) {
+    struct timespec begun, now;
+    syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &begun);
+    do syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+    while (now.tv_sec < begun.tv_sec + 2);
+  }
+  return syscall(SYS_write, fd, octets, length);
+}
+
 // Whether the code at this address is the daemon's, not a library's: TLS shall go on.
 static int is_daemon(void* address) {
   static const void* base;

@@ -22,23 +22,32 @@ constexpr std::uint16_t kDontFragment = 0x4000;
 class Checksum {
  public:
   void add(Bytes octets) {
-    while (octets.size() >= 8) {
-      std::uint64_t word = 0;
-      std::memcpy(&word, octets.data(), 8);
-      sum_ += (word & 0xffffffff) + (word >> 32);
-      octets = octets.subspan(8);
+    constexpr std::size_t kTwo = sizeof(std::uint64_t);  // 32-bit words
+    const std::size_t whole = octets.size() / kTwo * kTwo;
+    std::uint64_t low = 0;
+    std::uint64_t high = 0;
+    // A compiler makes this loop one of vectors.
+    for (std::size_t i = 0; i < whole; i += kTwo) {
+      std::uint64_t words = 0;
+      std::memcpy(&words, octets.data() + i, kTwo);
+      low += words & 0xffffffff;
+      high += words >> 32;
     }
-    if (octets.empty()) return;
-    std::uint64_t word = 0;
-    std::memcpy(&word, octets.data(), octets.size());
-    sum_ += (word & 0xffffffff) + (word >> 32);
+    std::uint64_t rest = 0;
+    if (whole < octets.size()) std::memcpy(&rest, octets.data() + whole, octets.size() - whole);
+    sum_ += low + high + (rest & 0xffffffff) + (rest >> 32);
+  }
+  // A word of a header that is being written: to read it back right then would wait for the store.
+  void add(std::uint16_t value) {
+    std::uint16_t word = 0;
+    store_be16(reinterpret_cast<std::uint8_t*>(&word), value);
+    sum_ += word;
   }
   // The pseudo-header's last words (RFC 768, RFC 8200 section 8.1), the addresses having been
   // added.
   void add_udp(std::size_t length) {
-    std::array<std::uint8_t, 4> words{0, kProtocolUdp};
-    store_be16(&words[2], static_cast<std::uint16_t>(length));
-    add(words);
+    add(std::uint16_t{kProtocolUdp});
+    add(static_cast<std::uint16_t>(length));
   }
   // Of octets that hold their own checksum: 0 when it is right.
   std::uint16_t complement() const {
@@ -53,7 +62,7 @@ class Checksum {
   }
 
  private:
-  std::uint64_t sum_ = 0;  // 32-bit halves of at most 64 KiB: never full
+  std::uint64_t sum_ = 0;  // of 32-bit words of at most 64 KiB: never full
 };
 
 IpAddress ipv4_at(const std::uint8_t* p) {
@@ -116,19 +125,26 @@ FrameFault open_udp(Bytes udp, Bytes addresses, UdpFlow& flow, Bytes& payload) {
 }
 
 void put_ipv4(const UdpFlow& flow, std::size_t length, std::uint8_t* ip) {
-  ByteWriter out({ip, kIpv4});
-  out.u16(0x4500);  // version 4, five words, no traffic class
-  out.u16(static_cast<std::uint16_t>(kIpv4 + length));
-  out.u16(0);  // identification: none is needed, nothing fragments it (RFC 6864)
-  out.u16(kDontFragment);
-  out.u8(kTtl);
-  out.u8(kProtocolUdp);
-  out.u16(0);
-  out.put(Bytes(flow.local.address.octets).subspan(kV4Offset));
-  out.put(Bytes(flow.peer.address.octets).subspan(kV4Offset));
+  const Bytes from = Bytes(flow.local.address.octets).subspan(kV4Offset);
+  const Bytes to = Bytes(flow.peer.address.octets).subspan(kV4Offset);
+  const std::uint16_t words[] = {
+      0x4500,  // version 4, five words, no traffic class
+      static_cast<std::uint16_t>(kIpv4 + length),
+      0,  // identification: none is needed, nothing fragments it (RFC 6864)
+      kDontFragment,
+      kTtl << 8 | kProtocolUdp,
+  };
   Checksum sum;
-  sum.add({ip, kIpv4});
-  sum.store(ip + 10);
+  sum.add(from);
+  sum.add(to);
+  for (const std::uint16_t word : words) {
+    sum.add(word);
+    store_be16(ip, word);
+    ip += 2;
+  }
+  sum.store(ip);
+  std::ranges::copy(from, ip + 2);
+  std::ranges::copy(to, ip + 6);
 }
 
 void put_ipv6(const UdpFlow& flow, std::size_t length, std::uint8_t* ip) {
@@ -171,14 +187,17 @@ MutableBytes write_udp_frame(const UdpFlow& flow, MutableBytes room) {
   std::copy_n(flow.local_mac.begin(), 6, frame.begin() + 6);
   store_be16(&frame[12], v4 ? kEtherIpv4 : kEtherIpv6);
   v4 ? put_ipv4(flow, length, ip) : put_ipv6(flow, length, ip);
-  store_be16(udp, flow.local.port);
-  store_be16(udp + 2, flow.peer.port);
-  store_be16(udp + 4, static_cast<std::uint16_t>(length));
-  store_be16(udp + 6, 0);
+  const std::uint16_t words[] = {flow.local.port, flow.peer.port,
+                                 static_cast<std::uint16_t>(length)};
   Checksum sum;
-  sum.add(v4 ? Bytes(ip + 12, 8) : Bytes(ip + 8, 32));
+  sum.add(v4 ? Bytes(flow.local.address.octets).subspan(kV4Offset) : flow.local.address.octets);
+  sum.add(v4 ? Bytes(flow.peer.address.octets).subspan(kV4Offset) : flow.peer.address.octets);
   sum.add_udp(length);
-  sum.add({udp, length});
+  for (std::size_t i = 0; i < 3; ++i) {
+    sum.add(words[i]);
+    store_be16(udp + 2 * i, words[i]);
+  }
+  sum.add({udp + kUdp, length - kUdp});
   sum.store(udp + 6);
   if (load_be16(udp + 6) == 0) store_be16(udp + 6, 0xffff);  // 0 says that there is none
   return frame;

@@ -37,7 +37,7 @@ std::optional<ntp::Mode> reply_mode(const ntp::Header& request, std::uint16_t so
 }
 
 // Of a clock that is not synchronised: one second, as its peers say too.
-constexpr NtpShort kUnknownDispersion = NtpShort::round_up(std::chrono::seconds(1));
+constexpr Duration kUnknownBound = std::chrono::seconds(1);
 
 // What every reply says of the clock; T3 and the root dispersion are written by stamp().
 ntp::Header reply_header(const ntp::Header& request, ntp::Mode mode, const ClockState& clock,
@@ -316,13 +316,15 @@ void Responder::Work::write_reply(Slot& slot, net::Datagram& datagram, Monotonic
 void Responder::stamp(std::span<net::Datagram> part, KernelTime transmit) {
   const Work& w = *work_;
   const NtpTimestamp t3 = NtpTimestamp::from_utc(w.clock.utc(transmit));
-  const NtpShort dispersion = w.clock.synchronised()
-                                  ? NtpShort::round_up(w.clock.root_dispersion(transmit))
-                                  : kUnknownDispersion;
-  for (std::size_t i = 0; i < part.size(); ++i) {
-    if (part[i].reply_length == 0) continue;
-    std::uint8_t* const reply = part[i].reply_room.data();
+  const bool known = w.clock.synchronised();
+  const Duration bound = known ? w.clock.root_dispersion(transmit) : kUnknownBound;
+  const NtpShort usual = NtpShort::round_up(bound);
+  for (const net::Datagram& d : part) {
+    if (d.reply_length == 0) continue;
+    std::uint8_t* const reply = d.reply_room.data();
     store_be64(reply + ntp::kTransmitOffset, t3.bits);
+    const bool late = known && d.receive_late != Duration{};
+    const NtpShort dispersion = late ? NtpShort::round_up(bound + d.receive_late) : usual;
     store_be32(reply + ntp::kRootDispersionOffset, dispersion.bits);
   }
 }

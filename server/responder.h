@@ -56,7 +56,7 @@ class Responder {
   // net::kBatchCapacity.
   std::span<const Verdict> prepare(std::span<net::Datagram> batch, const World& world,
                                    MonotonicTime now);
-  // transmit: when the part leaves.
+  // transmit: when the part leaves. A receive time that may be late adds to its root dispersion.
   void stamp(std::span<net::Datagram> part, KernelTime transmit);
   // first: index in the prepared batch of part[0].
   // A reply whose seal fails in the library is not sent: reply_length becomes 0, its verdict

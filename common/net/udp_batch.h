@@ -41,6 +41,7 @@ struct Datagram {
   IpAddress local;                  // that was asked; composed: to send from, if not unspecified
   KernelTime receive_time;          // CLOCK_REALTIME
   bool kernel_timestamp = true;     // false: receive_time was read after the call
+  Duration receive_late{};          // so much later than the kernel's own it may be
   bool want_transmit_time = false;  // for a sample: each costs as much as a datagram
   std::uint32_t transmit_key = 0;   // the owner's name for it, given back with its transmit time
   std::uint32_t slot = 0;           // the back end's own

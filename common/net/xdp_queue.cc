@@ -50,6 +50,7 @@ Result<std::shared_ptr<XdpQueue>> XdpQueue::open(const std::string& interface, u
 
 Result<void> XdpQueue::bind(const std::string& interface, unsigned queue, bool native) {
   constexpr std::size_t kSize = kChunks * kChunkSize;
+  native_ = native;
   void* const memory = ::mmap(nullptr, kSize, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (memory == MAP_FAILED) return refuse(interface, queue, errno);

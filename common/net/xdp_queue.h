@@ -73,6 +73,7 @@ class XdpQueue {
 
   std::size_t owned_by(Owner owner) const;  // the owner's thread
   int descriptor() const { return xsk_socket__fd(socket_); }
+  bool native() const { return native_; }
   bool zero_copy() const { return zero_copy_; }
   const Counters& counters() const { return counters_; }  // any thread
   Counters& counters() { return counters_; }
@@ -91,6 +92,7 @@ class XdpQueue {
   xsk_ring_cons arrived_{};
   xsk_ring_prod to_transmit_{};
   xsk_ring_cons transmitted_{};
+  bool native_ = false;
   bool zero_copy_ = false;
   std::array<Owner, kChunks> owners_{};
   std::vector<std::uint32_t> free_;  // last in, first out: warm

@@ -63,6 +63,7 @@ class Bench {
       batch[i].reply_room = rooms[i];
       batch[i].peer = source;
       batch[i].receive_time = received;
+      batch[i].receive_late = receive_late;
     }
     const auto seen = responder.prepare(batch, World{clock, keys, access}, monotonic);
     verdicts.assign(seen.begin(), seen.end());
@@ -103,6 +104,7 @@ class Bench {
   AccessPolicy access;
   net::Endpoint source = net::Endpoint::parse("192.0.2.7:40000").value();
   KernelTime received = kReceived;
+  Duration receive_late{};
   KernelTime transmitted = kReceived + std::chrono::microseconds(40);
   MonotonicTime monotonic = kMonotonic;
   crypto::Engine engine;
@@ -145,6 +147,16 @@ TEST(Responder, RootDispersionIsThatOfTheTransmitTimeRoundedUp) {
   const auto header = ntp::parse_header(bench.answer_one(plain(4, ntp::Mode::kClient))).value();
   EXPECT_GE(header.root_dispersion.duration(), milliseconds(2));
   EXPECT_EQ(header.root_dispersion, NtpShort::round_up(milliseconds(2)));
+}
+
+TEST(Responder, ALateReceiveTimeAddsToTheRootDispersion) {
+  Bench bench;
+  bench.clock.growth_ppb = 0;
+  bench.clock.error_bound = seconds(1);  // which is 2^16 units
+  const auto request = plain(4, ntp::Mode::kClient);
+  EXPECT_EQ(ntp::parse_header(bench.answer_one(request))->root_dispersion.bits, 1U << 16);
+  bench.receive_late = Duration(1000);
+  EXPECT_EQ(ntp::parse_header(bench.answer_one(request))->root_dispersion.bits, (1U << 16) + 1);
 }
 
 TEST(Responder, UnsynchronisedIsLeap3Stratum0) {

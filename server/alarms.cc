@@ -116,7 +116,8 @@ constexpr AlarmKind kOwn[] = {
      "The log says what is wrong with which file; mend it.", &certificate_refused},
     {"kernel-not-steered", kMajor,
      "The kernel's clock is no longer steered: the clock helper has ended, or the kernel refuses.",
-     "Restart timeballd; the log has the kernel's reason or the helper's end.",
+     "The log has the kernel's reason or the helper's end; with clock.helper, look at "
+     "timeballd-clock.socket, too. Mend that, and restart timeballd.",
      &kernel_not_steered},
     {"certificate-expires", kMinor, "A certificate in use expires within 14 days.",
      "See why it has not been renewed.", &certificate_expires},

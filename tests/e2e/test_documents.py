@@ -117,3 +117,17 @@ def read_until(terminal, wanted, seconds=10):
         if select.select([terminal], [], [], 0.1)[0]:
             shown += os.read(terminal, 4096)
     return shown
+
+
+def test_the_units_that_the_manual_names_are_there():
+    units = {os.path.splitext(name)[0] for name in os.listdir(os.path.join(daemons.ROOT, "deploy", "systemd"))
+             if name.endswith((".service", ".socket"))}
+    others = {"chrony", "gpsd", "prometheus", "serial-getty@ttyS0"}
+    named = set()
+    for document in ("README.md", "deploy/OPERATIONS.md", "deploy/SECURITY.md"):
+        with open(os.path.join(daemons.ROOT, document), encoding="utf-8") as f:
+            text = f.read()
+        for words in re.findall(r"(?:systemctl (?:status|start|stop|restart|reload|enable|disable)|journalctl (?=-\w*u))([^`|;&\n]*)", text):
+            named |= {re.sub(r"\.(socket|service)$", "", w) for w in words.split() if not re.fullmatch(r"-.*|\d+", w)}
+    assert len(named) >= 3
+    assert named <= units | others, named - units - others

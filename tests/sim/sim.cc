@@ -2,9 +2,11 @@
 // what had to be noticed was. Exit status 1 when a world failed. tests/sim/run is the whole matrix.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <boost/json.hpp>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <functional>
@@ -243,13 +245,34 @@ boost::json::object json_of(Summary& s) {
           {"error_before_alarm_ns", json_of(s.unnoticed)}};
 }
 
+// Four digits of what is not whole: more say nothing.
+void write_value(std::ostream& out, const boost::json::value& value) {
+  if (const double* const number = value.if_double()) {
+    std::array<char, 32> text;
+    std::snprintf(text.data(), text.size(), std::abs(*number) < 1e4 ? "%.4g" : "%.0f", *number);
+    out << text.data();
+  } else if (const boost::json::object* const object = value.if_object()) {
+    const char* before = "{";
+    for (const auto& member : *object) {
+      out << before << boost::json::value(member.key()) << ": ";
+      write_value(out, member.value());
+      before = ", ";
+    }
+    out << (object->empty() ? "{}" : "}");
+  } else {
+    out << value;
+  }
+}
+
 // One scenario a line, so that a diff shows what changed.
 void write_json(const Options& options, const boost::json::array& rows) {
   std::ofstream out(options.json);
   out << "{\"first_seed\": " << options.first_seed << ", \"seeds\": " << options.seeds
       << ", \"days\": " << options.days << ", \"scenarios\": [\n";
-  for (std::size_t i = 0; i < rows.size(); ++i)
-    out << rows[i] << (i + 1 < rows.size() ? ",\n" : "\n");
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    write_value(out, rows[i]);
+    out << (i + 1 < rows.size() ? ",\n" : "\n");
+  }
   out << "]}\n";
 }
 

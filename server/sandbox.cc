@@ -20,15 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 using What = Grant::What;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr Duties kThisBuild = kSanitizer;
-#elif defined(__has_feature)
-constexpr Duties kThisBuild =
-    __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ? kSanitizer : 0;
-#else
-constexpr Duties kThisBuild = 0;
-#endif
-
 bool uses(const Config& config, RefclockDriver driver) {
   return std::ranges::count(config.refclocks, driver, &RefclockConfig::driver) != 0;
 }
@@ -113,7 +104,7 @@ void require_one_thread() {
 
 Duties duties_of(const Config& config) {
   using enum RefclockDriver;
-  Duties duties = kServes | kThisBuild;
+  Duties duties = kServes;
   if (!config.ntp.listen.empty()) duties |= kNtp;
   if (!config.ntp.listen.empty() && config.ntp.io == net::IoBackend::kXdp) duties |= kXdp;
   const bool admin = !config.admin.listen.empty() || !config.admin.socket.empty();

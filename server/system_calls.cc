@@ -32,6 +32,15 @@
 namespace timeball::server {
 namespace {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr Duties kThisBuild = kSanitizer;
+#elif defined(__has_feature)
+constexpr Duties kThisBuild =
+    __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ? kSanitizer : 0;
+#else
+constexpr Duties kThisBuild = 0;
+#endif
+
 // As <asm/termbits.h>, which cannot stand beside <termios.h>.
 constexpr std::uint64_t kTcGetS2 = 0x802c542a;
 
@@ -113,8 +122,7 @@ void add_memory_and_threads(Table& table) {
 
 void add_signals_and_time(Table& table) {
   // Signals, to this process alone. Nobody takes SIGSYS away from the one below.
-  table.allow(kServes, {SCMP_SYS(rt_sigprocmask)});
-  table.allow(kServes | kSetsClock, {SCMP_SYS(sigaltstack)});  // ASan asks for it before _exit
+  table.allow(kServes, {SCMP_SYS(rt_sigprocmask), SCMP_SYS(sigaltstack)});
   table.allow(kServes, SCMP_SYS(rt_sigaction), {is_not(0, SIGSYS)});
   table.allow(kServes | kSetsClock, {SCMP_SYS(rt_sigreturn), SCMP_SYS(restart_syscall),
                                      SCMP_SYS(exit_group), SCMP_SYS(getpid), SCMP_SYS(gettid)});
@@ -211,7 +219,8 @@ void add_clocks(Table& table) {
                         SCMP_SYS(close)});
 }
 
-// LeakSanitizer looks at the process from a child that traces it; a report is made by another.
+// LeakSanitizer looks at the process from a child that traces it; a report is made by another. ASan
+// asks for the signal stack before _exit().
 void add_sanitizers(Table& table) {
   table.allow(kSanitizer, {SCMP_SYS(clone),
                            SCMP_SYS(ptrace),
@@ -233,7 +242,8 @@ void add_sanitizers(Table& table) {
                            SCMP_SYS(socketpair),
                            SCMP_SYS(open),
                            SCMP_SYS(getdents),
-                           SCMP_SYS(waitid)});
+                           SCMP_SYS(waitid),
+                           SCMP_SYS(sigaltstack)});
 }
 
 // ---- What happens to a violation.
@@ -342,7 +352,7 @@ std::size_t filter_system_calls(Duties duties, Violation violation) {
   check(seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS),
         "attribute");
   check(seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2), "attribute");
-  const Table table = table_for(duties);
+  const Table table = table_for(duties | kThisBuild);
   for (const Rule& rule : table.rules()) {
     const int added =
         seccomp_rule_add_array(filter.get(), rule.action, rule.call,

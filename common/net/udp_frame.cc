@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <initializer_list>
 
 namespace timeball::net {
 namespace {
@@ -22,26 +23,33 @@ constexpr std::uint16_t kDontFragment = 0x4000;
 class Checksum {
  public:
   void add(Bytes octets) {
-    constexpr std::size_t kTwo = sizeof(std::uint64_t);  // 32-bit words
-    const std::size_t whole = octets.size() / kTwo * kTwo;
-    std::uint64_t low = 0;
-    std::uint64_t high = 0;
+    constexpr std::size_t kWord = sizeof(std::uint32_t);
+    const std::size_t whole = octets.size() / kWord * kWord;
+    std::uint64_t sum = 0;
     // A compiler makes this loop one of vectors.
-    for (std::size_t i = 0; i < whole; i += kTwo) {
-      std::uint64_t words = 0;
-      std::memcpy(&words, octets.data() + i, kTwo);
-      low += words & 0xffffffff;
-      high += words >> 32;
+    for (std::size_t i = 0; i < whole; i += kWord) {
+      std::uint32_t word = 0;
+      std::memcpy(&word, octets.data() + i, kWord);
+      sum += word;
     }
-    std::uint64_t rest = 0;
+    std::uint32_t rest = 0;
     if (whole < octets.size()) std::memcpy(&rest, octets.data() + whole, octets.size() - whole);
-    sum_ += low + high + (rest & 0xffffffff) + (rest >> 32);
+    sum_ += sum + rest;
   }
-  // A word of a header that is being written: to read it back right then would wait for the store.
   void add(std::uint16_t value) {
     std::uint16_t word = 0;
     store_be16(reinterpret_cast<std::uint8_t*>(&word), value);
     sum_ += word;
+  }
+  // Writes a header's words and adds them: to read them back right then would wait for the stores.
+  // Returns where they end.
+  std::uint8_t* put(std::initializer_list<std::uint16_t> words, std::uint8_t* at) {
+    for (const std::uint16_t word : words) {
+      add(word);
+      store_be16(at, word);
+      at += 2;
+    }
+    return at;
   }
   // The pseudo-header's last words (RFC 768, RFC 8200 section 8.1), the addresses having been
   // added.
@@ -73,6 +81,11 @@ IpAddress ipv6_at(const std::uint8_t* p) {
   IpAddress address;
   std::copy_n(p, address.octets.size(), address.octets.begin());
   return address;
+}
+
+// As it stands in an IP header.
+Bytes in_header(const IpAddress& address, bool v4) {
+  return Bytes(address.octets).subspan(v4 ? kV4Offset : 0);
 }
 
 // `ip` begins with the header. Returns what follows it, empty on a fault.
@@ -125,23 +138,16 @@ FrameFault open_udp(Bytes udp, Bytes addresses, UdpFlow& flow, Bytes& payload) {
 }
 
 void put_ipv4(const UdpFlow& flow, std::size_t length, std::uint8_t* ip) {
-  const Bytes from = Bytes(flow.local.address.octets).subspan(kV4Offset);
-  const Bytes to = Bytes(flow.peer.address.octets).subspan(kV4Offset);
-  const std::uint16_t words[] = {
-      0x4500,  // version 4, five words, no traffic class
-      static_cast<std::uint16_t>(kIpv4 + length),
-      0,  // identification: none is needed, nothing fragments it (RFC 6864)
-      kDontFragment,
-      kTtl << 8 | kProtocolUdp,
-  };
+  const Bytes from = in_header(flow.local.address, true);
+  const Bytes to = in_header(flow.peer.address, true);
   Checksum sum;
   sum.add(from);
   sum.add(to);
-  for (const std::uint16_t word : words) {
-    sum.add(word);
-    store_be16(ip, word);
-    ip += 2;
-  }
+  ip = sum.put({0x4500,  // version 4, five words, no traffic class
+                static_cast<std::uint16_t>(kIpv4 + length),
+                0,  // identification: none is needed, nothing fragments it (RFC 6864)
+                kDontFragment, kTtl << 8 | kProtocolUdp},
+               ip);
   sum.store(ip);
   std::ranges::copy(from, ip + 2);
   std::ranges::copy(to, ip + 6);
@@ -187,16 +193,11 @@ MutableBytes write_udp_frame(const UdpFlow& flow, MutableBytes room) {
   std::copy_n(flow.local_mac.begin(), 6, frame.begin() + 6);
   store_be16(&frame[12], v4 ? kEtherIpv4 : kEtherIpv6);
   v4 ? put_ipv4(flow, length, ip) : put_ipv6(flow, length, ip);
-  const std::uint16_t words[] = {flow.local.port, flow.peer.port,
-                                 static_cast<std::uint16_t>(length)};
   Checksum sum;
-  sum.add(v4 ? Bytes(flow.local.address.octets).subspan(kV4Offset) : flow.local.address.octets);
-  sum.add(v4 ? Bytes(flow.peer.address.octets).subspan(kV4Offset) : flow.peer.address.octets);
+  sum.add(in_header(flow.local.address, v4));
+  sum.add(in_header(flow.peer.address, v4));
   sum.add_udp(length);
-  for (std::size_t i = 0; i < 3; ++i) {
-    sum.add(words[i]);
-    store_be16(udp + 2 * i, words[i]);
-  }
+  sum.put({flow.local.port, flow.peer.port, static_cast<std::uint16_t>(length)}, udp);
   sum.add({udp + kUdp, length - kUdp});
   sum.store(udp + 6);
   if (load_be16(udp + 6) == 0) store_be16(udp + 6, 0xffff);  // 0 says that there is none

@@ -1,5 +1,6 @@
 // Runs worlds: seeds x scenarios, and says whether the promise held, by what margin, and how fast
-// what had to be noticed was. Exit status 1 when a world failed. tests/sim/run is the whole matrix.
+// what had to be noticed was. Exit status 1 when a world failed. tests/run --sim-full is the whole
+// matrix.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>

@@ -10,6 +10,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <new>
+#include <tuple>
 #include <utility>
 #include <variant>
 
@@ -87,6 +88,7 @@ KeSession::KeSession(KeWorker& worker, tcp::socket socket, KeLease lease,
       peer_(peer),
       seniority_{.number = worker.next_number()} {
   SSL_set_bio(ssl_.get(), received_, to_send_);  // takes both, null or not
+  socket_.non_blocking(true);
   worker_.enter(*this);
 }
 
@@ -143,14 +145,19 @@ awaitable<KeSession::Arrival> KeSession::fill() {
   co_return Arrival::kOctets;
 }
 
-// Sends what OpenSSL has written. False: the client is gone, or time is up.
-awaitable<bool> KeSession::flush() {
+// Sends what OpenSSL has written; our last words go with the end of the stream, which drain() adds.
+// False: the client is gone, or time is up.
+awaitable<bool> KeSession::flush(Words words) {
   char* data = nullptr;
   const long size = BIO_get_mem_data(to_send_, &data);
   if (size <= 0) co_return true;
   if (time_up_) co_return false;
-  const auto [error, sent] = co_await asio::async_write(
-      socket_, asio::buffer(data, static_cast<std::size_t>(size)), kAwait);
+  asio::const_buffer rest(data, static_cast<std::size_t>(size));
+  error_code error;
+  rest += socket_.send(rest, words == Words::kLast ? MSG_MORE : 0, error);
+  if (error == asio::error::would_block || (!error && rest.size() > 0)) {
+    std::tie(error, std::ignore) = co_await asio::async_write(socket_, rest, kAwait);
+  }
   (void)BIO_reset(to_send_);
   co_return !error;
 }
@@ -212,7 +219,7 @@ awaitable<KeOutcome> KeSession::end_failed_tls() {
   const KeOutcome outcome = outcome_of(take_tls_failure());
   if (BIO_pending(to_send_) > 0) {
     arm(kLinger);
-    parting_ = co_await flush();
+    parting_ = co_await flush(Words::kLast);
   }
   co_return outcome;
 }
@@ -273,7 +280,7 @@ awaitable<KeOutcome> KeSession::answer(nts::KeDecision decision) {
     co_return co_await end_failed_tls();
   }
   SSL_shutdown(ssl_.get());
-  parting_ = co_await flush();
+  parting_ = co_await flush(Words::kLast);
   co_return parting_ ? outcome_of(decision, response) : KeOutcome::kClosedEarly;
 }
 

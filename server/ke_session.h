@@ -45,11 +45,12 @@ class KeSession : public std::enable_shared_from_this<KeSession> {
 
  private:
   enum class Arrival { kOctets, kEnd, kGone };
+  enum class Words { kMoreToCome, kLast };
   enum class RequestEnd { kWhole, kTooLong, kCutShort, kTimeUp, kGone, kTlsFailure };
 
   void arm(std::chrono::nanoseconds time);
   boost::asio::awaitable<Arrival> fill();
-  boost::asio::awaitable<bool> flush();
+  boost::asio::awaitable<bool> flush(Words words = Words::kMoreToCome);
   boost::asio::awaitable<void> drain();
   boost::asio::awaitable<KeOutcome> exchange();
   boost::asio::awaitable<std::optional<KeOutcome>> handshake();

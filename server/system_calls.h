@@ -26,9 +26,6 @@ inline constexpr Duties kSanitizer = 1 << 10;   // what sanitizers do besides; b
 inline constexpr Duties kXdp = 1 << 11;         // AF_XDP: asks for the host's addresses
 inline constexpr Duties kAdmits = 1 << 12;      // the clock helper as a service: and connections
 inline constexpr Duties kSteers = 1 << 13;      // connects to that one
-inline constexpr Duties kAnyDaemon = kServes | kNtp | kStreams | kConnects | kStores | kDevices |
-                                     kKernelClock | kSimulation | kNotifies | kSanitizer | kXdp |
-                                     kSteers;
 
 enum class Violation {
   kEnds,    // one line on standard error with the call's name, then SIGSYS

@@ -13,6 +13,7 @@
 
 #include "common/base/bytes.h"
 #include "common/nts/ke_record.h"
+#include "server/tls_key_schedule.h"
 
 namespace timeball::server {
 namespace {
@@ -91,10 +92,42 @@ bool set_rules(SSL_CTX* context, TlsUse use) {
 using Handle = OpenSsl<SSL_CTX, SSL_CTX_free>;
 using Certificates = TlsContext::Certificates;
 
+// What a key signs with in TLS 1.3 (RFC 8446, section 4.2.3), the cheapest first.
+struct Signature {
+  int key_type;
+  int key_bits;  // 0: any
+  const char* algorithms;
+};
+constexpr Signature kSignatures[] = {
+    {EVP_PKEY_EC, 256, "ecdsa_secp256r1_sha256"},
+    {EVP_PKEY_ED25519, 0, "ed25519"},
+    {EVP_PKEY_EC, 384, "ecdsa_secp384r1_sha384"},
+    {EVP_PKEY_EC, 521, "ecdsa_secp521r1_sha512"},
+    {EVP_PKEY_ED448, 0, "ed448"},
+    {EVP_PKEY_RSA, 0, "rsa_pss_rsae_sha256:rsa_pss_rsae_sha384:rsa_pss_rsae_sha512"},
+    {EVP_PKEY_RSA_PSS, 0, "rsa_pss_pss_sha256:rsa_pss_pss_sha384:rsa_pss_pss_sha512"},
+};
+
+// No more than the certificates need: OpenSSL tries all that it may use, at each handshake.
+bool set_signatures(SSL_CTX* context, const Certificates& certificates) {
+  std::string list;
+  for (const Signature& signature : kSignatures) {
+    const bool needed = std::ranges::any_of(certificates, [&](const auto& certificate) {
+      const EVP_PKEY* const key = X509_get0_pubkey(certificate->leaf());
+      return certificate->key_type() == signature.key_type &&
+             (signature.key_bits == 0 || EVP_PKEY_get_bits(key) == signature.key_bits);
+    });
+    if (needed) list.append(list.empty() ? "" : ":").append(signature.algorithms);
+  }
+  return list.empty() || SSL_CTX_set1_sigalgs_list(context, list.c_str()) == 1;
+}
+
 // Null when OpenSSL cannot have it so.
 Handle make_context(const Certificates& certificates, TlsUse use) {
-  Handle context(SSL_CTX_new(TLS_server_method()));
-  if (!context || !set_rules(context.get(), use)) return nullptr;
+  Handle context(SSL_CTX_new_ex(nullptr, prefer_key_schedule(), TLS_server_method()));
+  if (!context || !set_rules(context.get(), use) || !set_signatures(context.get(), certificates)) {
+    return nullptr;
+  }
   for (const auto& certificate : certificates) {
     if (!certificate->put_into(context.get())) return nullptr;
   }

@@ -267,16 +267,17 @@ TEST(TlsContext, SessionsOutliveTheContextTheyBeganWith) {
 // ---- Several certificates.
 
 PkeyHandle make_key(int type) {
-  // An RSA key takes a while.
   if (type == EVP_PKEY_EC) return PkeyHandle(EVP_EC_gen("P-256"));
-  static const PkeyHandle kRsa(EVP_RSA_gen(2048));
+  if (type == EVP_PKEY_ED25519) {
+    return PkeyHandle(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));
+  }
+  static const PkeyHandle kRsa(EVP_RSA_gen(2048));  // takes a while
   EVP_PKEY_up_ref(kRsa.get());
   return PkeyHandle(kRsa.get());
 }
 
 // names: as in "DNS:a.example,IP:192.0.2.1".
-std::shared_ptr<const TlsCertificate> certificate(const char* names, int type = EVP_PKEY_EC) {
-  PkeyHandle key = make_key(type);
+std::shared_ptr<const TlsCertificate> certificate(const char* names, PkeyHandle key) {
   X509Handle leaf(X509_new());
   X509_set_version(leaf.get(), X509_VERSION_3);
   X509_gmtime_adj(X509_getm_notBefore(leaf.get()), -3600);
@@ -285,10 +286,15 @@ std::shared_ptr<const TlsCertificate> certificate(const char* names, int type = 
   const OpenSsl<X509_EXTENSION, X509_EXTENSION_free> extension(
       X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, names));
   X509_add_ext(leaf.get(), extension.get(), -1);
-  X509_sign(leaf.get(), key.get(), EVP_sha256());
+  const bool digests = EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_ED25519;
+  X509_sign(leaf.get(), key.get(), digests ? EVP_sha256() : nullptr);
   std::vector<X509Handle> chain;
   chain.push_back(std::move(leaf));
   return TlsCertificate::make(std::move(chain), std::move(key), {}).value();
+}
+
+std::shared_ptr<const TlsCertificate> certificate(const char* names, int type = EVP_PKEY_EC) {
+  return certificate(names, make_key(type));
 }
 
 constexpr const char* kOnlyEcdsa = "ecdsa_secp256r1_sha256";
@@ -371,6 +377,32 @@ TEST_F(SeveralCertificates, NamesAndTypesTogether) {
   EXPECT_EQ(served("c.example", kOnlyRsa), 2);
   EXPECT_EQ(served("c.example", kOnlyEcdsa), -1);
   EXPECT_EQ(served(nullptr, kOnlyRsa), -1) << "the second lacks a name of the first";
+}
+
+TEST_F(SeveralCertificates, EveryKeyIsServedWithItsSignature) {
+  const auto curve = [](const char* name) {
+    return certificate("DNS:a.example", PkeyHandle(EVP_EC_gen(name)));
+  };
+  constexpr const char* kAll =
+      "ecdsa_secp256r1_sha256:ecdsa_secp384r1_sha384:ecdsa_secp521r1_sha512:ed25519:"
+      "rsa_pss_rsae_sha256:rsa_pss_rsae_sha384:rsa_pss_rsae_sha512";
+  const std::pair<std::shared_ptr<const TlsCertificate>, const char*> rows[] = {
+      {curve("P-256"), "ecdsa_secp256r1_sha256"},
+      {curve("P-384"), "ecdsa_secp384r1_sha384"},
+      {curve("P-521"), "ecdsa_secp521r1_sha512"},
+      {certificate("DNS:a.example", EVP_PKEY_ED25519), "ed25519"},
+      {certificate("DNS:a.example", EVP_PKEY_RSA), "rsa_pss_rsae_sha256"},
+      {certificate("DNS:a.example", EVP_PKEY_RSA), "rsa_pss_rsae_sha512"}};
+  for (const auto& [key, signature] : rows) {
+    serve({key});
+    EXPECT_EQ(served("a.example", kAll), 0) << signature;
+    EXPECT_EQ(served("a.example", signature), 0) << signature;
+  }
+  serve({rows[4].first, rows[3].first, rows[1].first});
+  EXPECT_EQ(served("a.example", "rsa_pss_rsae_sha384"), 0);
+  EXPECT_EQ(served("a.example", "ed25519"), 1);
+  EXPECT_EQ(served("a.example", "ecdsa_secp384r1_sha384"), 2);
+  EXPECT_EQ(served("a.example", "ecdsa_secp256r1_sha256"), -1);
 }
 
 TEST_F(SeveralCertificates, AHelloRetryRequestChangesNothing) {

@@ -92,7 +92,7 @@ bool set_rules(SSL_CTX* context, TlsUse use) {
 using Handle = OpenSsl<SSL_CTX, SSL_CTX_free>;
 using Certificates = TlsContext::Certificates;
 
-// What a key signs with in TLS 1.3 (RFC 8446, section 4.2.3), the cheapest first.
+// What a key signs with in TLS 1.3 (RFC 8446, section 4.2.3), in the order of our preference.
 struct Signature {
   int key_type;
   int key_bits;  // 0: any

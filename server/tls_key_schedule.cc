@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <string_view>
 
 #include "common/base/bytes.h"
@@ -23,19 +22,22 @@ namespace {
 constexpr std::size_t kMaxDigestLength = 48;  // SHA-384
 constexpr std::size_t kMaxBlockLength = 128;  // of its input
 
+using Digest = Secret<kMaxDigestLength>;
+
 // A digest of TLS 1.3's cipher suites, looked up once.
 struct Hash {
   explicit Hash(const char* name) : digest(EVP_MD_fetch(nullptr, name, nullptr)) {
     if (!digest) return;
-    length = static_cast<std::size_t>(EVP_MD_get_size(digest.get()));
+    const auto size = static_cast<std::size_t>(EVP_MD_get_size(digest.get()));
     block = static_cast<std::size_t>(EVP_MD_get_block_size(digest.get()));
+    if (EVP_Digest(nullptr, 0, of_nothing.resize(size).data(), nullptr, digest.get(), nullptr) == 1)
+      length = size;
   }
   const OpenSsl<EVP_MD, EVP_MD_free> digest;
-  std::size_t length = 0;
+  Digest of_nothing;
+  std::size_t length = 0;  // 0: not to be had
   std::size_t block = 0;
 };
-
-using Digest = Secret<kMaxDigestLength>;
 
 // Null: not one of TLS 1.3's, or not to be had.
 const Hash* hash_of(std::string_view name) {
@@ -47,7 +49,7 @@ const Hash* hash_of(std::string_view name) {
   const Hash* hash = nullptr;
   if (is("SHA2-256") || is("SHA256")) hash = &kSha256;
   if (is("SHA2-384") || is("SHA384")) hash = &kSha384;
-  return hash != nullptr && hash->digest ? hash : nullptr;
+  return hash != nullptr && hash->length != 0 ? hash : nullptr;
 }
 
 // ---- HMAC (RFC 2104) and HKDF (RFC 5869) over one hash; each false when OpenSSL is out of memory.
@@ -143,11 +145,9 @@ struct Request {
 bool next_secret(const Request& request, MutableBytes out) {
   const Hash& hash = *request.hash;
   static constexpr std::array<std::uint8_t, kMaxDigestLength> kZeros{};
-  Digest salt, secret, nothing;
-  if (!request.salt.empty() && !(EVP_Digest(nullptr, 0, nothing.resize(hash.length).data(), nullptr,
-                                            hash.digest.get(), nullptr) == 1 &&
-                                 expand_label(hash, request.salt, request.prefix, request.label,
-                                              nothing.bytes(), salt.resize(hash.length)))) {
+  Digest salt, secret;
+  if (!request.salt.empty() && !expand_label(hash, request.salt, request.prefix, request.label,
+                                             hash.of_nothing.bytes(), salt.resize(hash.length))) {
     return false;
   }
   const Bytes input = request.key.empty() ? Bytes(kZeros).first(hash.length) : request.key;

@@ -6,7 +6,6 @@
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
 #include <openssl/provider.h>
-#include <openssl/ssl.h>
 
 #include <optional>
 #include <random>

@@ -1,9 +1,12 @@
-// The bare transport echo as a server of its own: timeballd's sockets and batches, nothing else.
+// The bare transport echo as a server of its own: timeballd's sockets, AF_XDP and batches, nothing
+// else.
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <map>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -11,6 +14,7 @@
 #include "bench/echo_server.h"
 #include "common/base/cpus.h"
 #include "common/net/udp_batch.h"
+#include "common/net/xdp_interface.h"
 
 namespace {
 
@@ -23,36 +27,44 @@ struct Options {
   net::IoBackend backend = net::IoBackend::kMmsg;
   unsigned threads = 1;
   std::vector<unsigned> cpus;
+  std::string xdp_interface;
+  bool ntp = false;
 };
 
-int serve(const Options& options) {
-  const auto local = net::Endpoint::parse(options.listen);
-  if (!local) {
-    std::fprintf(stderr, "echo: %s\n", local.error().message.c_str());
-    return 1;
-  }
+template <class T>
+T or_throw(Result<T> result) {
+  if (!result) throw std::runtime_error(result.error().message);
+  return std::move(*result);
+}
+
+void serve(const Options& options) {
+  constexpr auto kTick = std::chrono::seconds(1);
+  const auto local = or_throw(net::Endpoint::parse(options.listen));
   std::vector<std::unique_ptr<net::UdpBatch>> batches;
   for (unsigned i = 0; i < options.threads; ++i) {
-    auto batch = net::open_udp_socket(*local).and_then(
-        [&](int socket) { return net::make_udp_batch(socket, options.backend); });
-    if (!batch) {
-      std::fprintf(stderr, "echo: %s\n", batch.error().message.c_str());
-      return 1;
-    }
-    batches.push_back(std::move(*batch));
+    batches.push_back(
+        or_throw(net::make_udp_batch(or_throw(net::open_udp_socket(local)), options.backend)));
+  }
+  std::unique_ptr<net::XdpInterface> xdp;
+  if (!options.xdp_interface.empty()) {
+    xdp = or_throw(net::XdpInterface::open({options.xdp_interface, net::XdpMode::kAuto, {local}}));
+    for (auto& batch : xdp->batches()) batches.push_back(std::move(batch));
   }
   std::vector<std::thread> threads;
-  for (unsigned i = 0; i < options.threads; ++i) {
+  for (std::size_t i = 0; i < batches.size(); ++i) {
     threads.emplace_back([&, i] {
       if (!options.cpus.empty()) pin_to_cpu(options.cpus[i % options.cpus.size()]);
-      bench::echo(*batches[i], stop);
+      bench::echo(*batches[i], stop, options.ntp ? bench::answer_as_ntp : bench::copy_request);
       batches[i].reset();
     });
   }
-  std::printf("echo on %s\n", local->to_string().c_str());
+  std::printf("echo on %s\n", local.to_string().c_str());
   std::fflush(stdout);
+  while (!stop) {
+    std::this_thread::sleep_for(kTick);
+    if (xdp) xdp->tick();
+  }
   for (std::thread& thread : threads) thread.join();
-  return 0;
 }
 
 }  // namespace
@@ -70,10 +82,19 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   app.add_option("--cpus", options.cpus, "CPUs to pin the threads to, in turn")->delimiter(',');
+  app.add_option("--xdp", options.xdp_interface,
+                 "past the sockets on this interface, a thread for each of its queues");
+  app.add_flag("--ntp", options.ntp, "send the least NTP reply there is instead");
   CLI11_PARSE(app, argc, argv);
   struct sigaction action {};
   action.sa_handler = [](int) { stop = true; };
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGINT, &action, nullptr);
-  return serve(options);
+  try {
+    serve(options);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "echo: %s\n", error.what());
+    return 1;
+  }
+  return 0;
 }

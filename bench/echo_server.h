@@ -1,5 +1,5 @@
-// The floor: every datagram goes back as it came, over the back ends the daemon uses, waiting as
-// the daemon waits. What a server costs beyond this is its own.
+// The floor: every datagram goes back as it came, or as the least NTP reply there is, over the back
+// ends the daemon uses, waiting as the daemon waits. What a server costs beyond this is its own.
 #pragma once
 
 #include <poll.h>
@@ -7,12 +7,34 @@
 #include <algorithm>
 #include <atomic>
 
+#include "common/base/bytes.h"
 #include "common/net/udp_batch.h"
+#include "common/ntp/packet.h"
 
 namespace timeball::bench {
 
+inline void copy_request(net::Datagram& d) {
+  std::ranges::copy(d.request, d.reply_room.begin());
+  d.reply_length = d.request.size();
+}
+
+// The least that an NTP client accepts: its request as a server's of stratum 1, with T2 for T3 too.
+inline void answer_as_ntp(net::Datagram& d) {
+  if (d.request.size() < ntp::kHeaderLength) return;
+  copy_request(d);
+  std::uint8_t* const reply = d.reply_room.data();
+  const NtpTimestamp now = NtpTimestamp::from_utc(UtcTime{d.receive_time.ns});
+  ntp::Header header;
+  header.mode = ntp::Mode::kServer;
+  header.stratum = 1;
+  header.origin = NtpTimestamp{load_be64(&d.request[ntp::kTransmitOffset])};
+  header.receive = header.transmit = now;
+  ntp::write_header(header, {reply, ntp::kHeaderLength});
+}
+
 // Answers until `stop`, on the calling thread, which becomes the batch's owner.
-inline void echo(net::UdpBatch& batch, const std::atomic<bool>& stop) {
+inline void echo(net::UdpBatch& batch, const std::atomic<bool>& stop,
+                 void (*answer)(net::Datagram&) = copy_request) {
   constexpr int kLook_ms = 50;                                  // for stop
   constexpr std::size_t kLikelyMore = net::kBatchCapacity / 4;  // as server/shard.cc
   while (!stop) {
@@ -22,10 +44,7 @@ inline void echo(net::UdpBatch& batch, const std::atomic<bool>& stop) {
     do {
       const auto got = batch.receive();
       count = got.size();
-      for (net::Datagram& d : got) {
-        std::ranges::copy(d.request, d.reply_room.begin());
-        d.reply_length = d.request.size();
-      }
+      for (net::Datagram& d : got) answer(d);
       batch.send(got);
     } while (count >= kLikelyMore);
   }

@@ -29,7 +29,7 @@ class TransmitDelay {
   // Each group is a system call more; but the longer it takes, the likelier an interrupt between T3
   // and the wire. With 8 over sockets more than one reply in a hundred was hit, tens of
   // microseconds late, on a virtual machine whose host interrupts it 1,000 times a second.
-  static constexpr std::size_t kMaxGroup = 16;
+  static constexpr std::size_t kMaxGroup = 32;
   // From one pair of sampled groups to the next, at least: each sample costs as much as a reply.
   static constexpr Duration kInterval = std::chrono::milliseconds(4);
   // Longer ones are ignored: the clock was stepped, or the device held on to the packet.

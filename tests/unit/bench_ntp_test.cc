@@ -1,4 +1,4 @@
-// The pure parts of `ntsload ntp`.
+// The pure parts of `ntsload ntp`, and of the echo that it measures.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -6,6 +6,7 @@
 
 #include "bench/arrival_schedule.h"
 #include "bench/cookie_jar.h"
+#include "bench/echo_server.h"
 #include "bench/outstanding.h"
 #include "bench/ramp_search.h"
 #include "bench/recently_seen.h"
@@ -388,6 +389,40 @@ TEST(VerifySampler, NoneButTheSample) {
   VerifySampler sampler({.all_up_to = 0, .then_one_in = 10});
   sampler.advance(kStart);
   EXPECT_NEAR(verified(sampler, 100'000), 10'000, 64);
+}
+
+// The echo.
+
+TEST(Echo, AnswersAsTheLeastNtpServer) {
+  std::array<std::uint8_t, 60> request{};
+  ntp::Header asked;
+  asked.transmit = NtpTimestamp{0x0123456789abcdef};
+  ntp::write_header(asked, request);
+  std::array<std::uint8_t, 60> room{};
+  net::Datagram datagram;
+  datagram.request = request;
+  datagram.reply_room = room;
+  datagram.receive_time = KernelTime{1'800'000'000'500'000'000};
+  answer_as_ntp(datagram);
+  EXPECT_EQ(datagram.reply_length, request.size());
+  const auto reply = ntp::parse_header(room);
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->mode, ntp::Mode::kServer);
+  EXPECT_EQ(reply->stratum, 1);
+  EXPECT_EQ(reply->leap, LeapIndicator::kNone);
+  EXPECT_EQ(reply->origin, asked.transmit);
+  EXPECT_EQ(reply->receive, NtpTimestamp::from_utc(UtcTime{datagram.receive_time.ns}));
+  EXPECT_EQ(reply->transmit, reply->receive);
+}
+
+TEST(Echo, LeavesWhatIsShorterThanAHeader) {
+  std::array<std::uint8_t, ntp::kHeaderLength - 1> request{};
+  std::array<std::uint8_t, ntp::kHeaderLength - 1> room{};
+  net::Datagram datagram;
+  datagram.request = request;
+  datagram.reply_room = room;
+  answer_as_ntp(datagram);
+  EXPECT_EQ(datagram.reply_length, 0U);
 }
 
 }  // namespace

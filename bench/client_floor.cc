@@ -31,13 +31,6 @@ constexpr std::size_t kAssociations = 100;
 constexpr unsigned kSockets = 8;
 constexpr auto kWarmUp = 200ms;
 
-// What must be there for anything to be measured.
-template <class T>
-T need(Result<T> result) {
-  if (!result) throw std::runtime_error(result.error().message);
-  return std::move(*result);
-}
-
 class BareClient {
  public:
   explicit BareClient(const std::vector<KeAssociation>& associations)
@@ -45,11 +38,12 @@ class BareClient {
     crypto::Engine engine;
     crypto::RandomGenerator random = crypto::seeded_generator();
     for (KeAssociation a : associations) {
-      requests_.push_back(need(nts::make_nts_request(a.association, {}, engine, random)).packet);
+      requests_.push_back(
+          or_throw(nts::make_nts_request(a.association, {}, engine, random)).packet);
     }
     for (unsigned i = 0; i < kSockets; ++i) {
-      const int socket = need(net::open_client_socket(server_.family()));
-      sockets_.push_back(need(net::make_udp_batch(socket, net::IoBackend::kAuto)));
+      const int socket = or_throw(net::open_client_socket(server_.family()));
+      sockets_.push_back(or_throw(net::make_udp_batch(socket, net::IoBackend::kAuto)));
       epoll_event event{};
       event.events = EPOLLIN;
       event.data.u32 = i;
@@ -150,7 +144,8 @@ double bare_cost(BareClient& client, const Options& options) {
 double gun_cost(NtpLoad& load, const Options& options) {
   CpuMeter meter(std::nullopt);
   Progress silent(false);
-  const auto hit = need(load.shoot({0, options.window, kWarmUp, length(options)}, meter, silent));
+  const auto hit =
+      or_throw(load.shoot({0, options.window, kWarmUp, length(options)}, meter, silent));
   LoadReport report;
   report.seconds = hit->seconds;
   report.done = hit->tally.done();
@@ -168,7 +163,7 @@ void compare(const Options& options, const std::vector<KeAssociation>& associati
   gun.verify.all_up_to = 0;
   gun.sockets = kSockets;
   gun.capacity = 1 << 18;
-  const auto load = need(NtpLoad::make(gun, 1, associations));
+  const auto load = or_throw(NtpLoad::make(gun, 1, associations));
   BareClient bare(associations);
   std::vector<double> floor, whole, beyond;
   for (unsigned round = 0; round < options.rounds; ++round) {
@@ -197,10 +192,10 @@ int client_floor_main(int argc, char** argv) {
       ->check(CLI::IsMember({15, 16, 17, 30}));
   app.add_flag("--i-own-this-server", options.own_server, "Aim at another machine");
   CLI11_PARSE(app, argc, argv);
-  const LoadTarget target = need(find_target(options.host, nts::kKePort, options.own_server));
+  const LoadTarget target = or_throw(find_target(options.host, nts::kKePort, options.own_server));
   KeClientOptions ke;
   ke.request.aeads = {options.aead};
-  compare(options, need(establish(target, ke, kAssociations, options.own_server)));
+  compare(options, or_throw(establish(target, ke, kAssociations, options.own_server)));
   return 0;
 }
 

@@ -31,12 +31,6 @@ struct Options {
   bool ntp = false;
 };
 
-template <class T>
-T or_throw(Result<T> result) {
-  if (!result) throw std::runtime_error(result.error().message);
-  return std::move(*result);
-}
-
 void serve(const Options& options) {
   constexpr auto kTick = std::chrono::seconds(1);
   const auto local = or_throw(net::Endpoint::parse(options.listen));
@@ -60,9 +54,9 @@ void serve(const Options& options) {
   }
   std::printf("echo on %s\n", local.to_string().c_str());
   std::fflush(stdout);
-  while (!stop) {
+  while (xdp && !stop) {
     std::this_thread::sleep_for(kTick);
-    if (xdp) xdp->tick();
+    xdp->tick();
   }
   for (std::thread& thread : threads) thread.join();
 }

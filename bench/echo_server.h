@@ -22,14 +22,13 @@ inline void copy_request(net::Datagram& d) {
 inline void answer_as_ntp(net::Datagram& d) {
   if (d.request.size() < ntp::kHeaderLength) return;
   copy_request(d);
-  std::uint8_t* const reply = d.reply_room.data();
   const NtpTimestamp now = NtpTimestamp::from_utc(UtcTime{d.receive_time.ns});
   ntp::Header header;
   header.mode = ntp::Mode::kServer;
   header.stratum = 1;
   header.origin = NtpTimestamp{load_be64(&d.request[ntp::kTransmitOffset])};
   header.receive = header.transmit = now;
-  ntp::write_header(header, {reply, ntp::kHeaderLength});
+  ntp::write_header(header, d.reply_room.first(ntp::kHeaderLength));
 }
 
 // Answers until `stop`, on the calling thread, which becomes the batch's owner.

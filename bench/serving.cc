@@ -53,12 +53,6 @@ const std::map<std::string, net::IoBackend> kBackends = {{"auto", net::IoBackend
                                                          {"mmsg", net::IoBackend::kMmsg},
                                                          {"io_uring", net::IoBackend::kIoUring}};
 
-template <class T>
-T or_throw(Result<T> result) {
-  if (!result) throw std::runtime_error(result.error().message);
-  return std::move(*result);
-}
-
 void pin(unsigned cpu) {
   if (pin_to_cpu(cpu)) return;
   throw std::runtime_error("there is no CPU " + std::to_string(cpu) + " to pin a thread to");

@@ -46,12 +46,6 @@ namespace asio = boost::asio;
 
 constexpr auto kTick = std::chrono::seconds(1);
 
-template <class T>
-T or_throw(Result<T> result) {
-  if (!result) throw std::runtime_error(result.error().message);
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
-
 std::string list(const std::vector<net::Endpoint>& endpoints) {
   std::string text;
   for (const net::Endpoint& e : endpoints) text += (text.empty() ? "" : ", ") + e.to_string();

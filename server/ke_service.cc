@@ -121,7 +121,8 @@ void KeService::listen() {
 
 void KeService::start() {
   for (const auto& worker : impl_->workers) {
-    impl_->threads.emplace_back([&worker] {
+    impl_->threads.emplace_back([&worker, niceness = impl_->shared.config.nice] {
+      be_nice(niceness);  // or as nice as whoever started us is already
       ::pthread_setname_np(::pthread_self(), "nts-ke");
       worker->run();
     });

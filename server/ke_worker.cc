@@ -19,7 +19,6 @@
 #include <string>
 #include <utility>
 
-#include "common/base/cpus.h"
 #include "common/crypto/entropy.h"
 #include "common/net/asio_endpoint.h"
 #include "server/clocks.h"
@@ -122,7 +121,6 @@ net::Endpoint KeWorker::listen(const net::Endpoint& endpoint) {
 }
 
 void KeWorker::run() {
-  be_nice(shared_.config.nice);  // or as nice as whoever started us is already
   for (const auto& listener : listeners_) {
     asio::co_spawn(context_, accept_loop(*listener), [](const std::exception_ptr& error) {
       if (error) std::rethrow_exception(error);

@@ -398,6 +398,19 @@ class Daemon:
         assert found, f"no metric {name} with {wanted}"
         return sum(found)
 
+    def threads(self, name, count):
+        """The ids of its threads of that name, once there are so many: each names itself once it is set up."""
+        tasks = f"/proc/{self.process.pid}/task"
+
+        def found():
+            ids = []
+            for task in os.listdir(tasks):
+                with open(f"{tasks}/{task}/comm", encoding="ascii") as f:
+                    if f.read().strip() == name:
+                        ids.append(int(task))
+            return sorted(ids) if len(ids) == count else None
+        return wait_for(found, what=f"{count} threads of the name {name}")
+
     def verdict(self, verdict):
         return int(self.metric("timeball_requests_total", verdict=verdict))
 

@@ -114,29 +114,22 @@ def test_flood_of_half_open_handshakes_does_not_stop_ntp(daemon, association, nt
     daemon.associate()
 
 
-def scheduling(pid, name):
-    """Niceness and policy of each thread of that name."""
-    found = []
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii") as f:
-            comm, fields = f.read().split("(", 1)[1].rsplit(") ", 1)
-        if comm == name:
-            fields = fields.split()
-            found.append((int(fields[16]), int(fields[38])))
-    return found
+def scheduling(threads):
+    """Niceness and policy of each."""
+    return [(os.getpriority(os.PRIO_PROCESS, thread), os.sched_getscheduler(thread)) for thread in threads]
 
 
 def test_nts_ke_gives_way_to_ntp(start):
     with start({"ntp.shards": 2, "nts_ke.threads": 2, "nts_ke.nice": 7}) as d:
         inherited = os.getpriority(os.PRIO_PROCESS, d.process.pid)
-        assert scheduling(d.process.pid, "nts-ke") == [(max(7, inherited), os.SCHED_OTHER)] * 2
-        assert scheduling(d.process.pid, "shard") == [(inherited, os.SCHED_OTHER)] * 2
+        assert scheduling(d.threads("nts-ke", 2)) == [(max(7, inherited), os.SCHED_OTHER)] * 2
+        assert scheduling(d.threads("shard", 2)) == [(inherited, os.SCHED_OTHER)] * 2
 
 
 def test_realtime_priority_is_had_or_missed_aloud(start):
     with start({"ntp.shards": 1, "ntp.realtime_priority": 1}) as d, d.ntp() as s:
         s.plain()
-        (_, policy), = scheduling(d.process.pid, "shard")
+        (_, policy), = scheduling(d.threads("shard", 1))
         assert (policy == os.SCHED_FIFO) != ("ntp.realtime_priority = 1: not permitted" in d.log())
 
 

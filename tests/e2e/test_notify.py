@@ -125,7 +125,7 @@ def test_watchdog_goes_hungry_while_one_shard_hangs(start, manager):
     libc.ptrace.restype = ctypes.c_long
     with start(environment=manager.environment) as d:
         manager.until("WATCHDOG")
-        shard = shards(d.process.pid)[-1]
+        shard = d.threads("shard", d.settings["ntp.shards"])[-1]
         assert libc.ptrace(PTRACE_SEIZE, shard, None, None) == 0, os.strerror(ctypes.get_errno())
         try:
             assert libc.ptrace(PTRACE_INTERRUPT, shard, None, None) == 0
@@ -140,13 +140,3 @@ def test_watchdog_goes_hungry_while_one_shard_hangs(start, manager):
         finally:
             assert libc.ptrace(PTRACE_DETACH, shard, None, None) == 0, os.strerror(ctypes.get_errno())
         manager.until("WATCHDOG", 5)
-
-
-def shards(pid):
-    """Its threads that serve NTP."""
-    found = []
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/comm", encoding="ascii") as f:
-            if f.read().strip() == "shard":
-                found.append(int(thread))
-    return sorted(found)

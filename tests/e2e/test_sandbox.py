@@ -61,6 +61,7 @@ def test_the_shards_alone_are_given_real_time_priority(start, user):
     d = start({"ntp.realtime_priority": 2})
     permitted = subprocess.run(["chrt", "-f", "2", "true"], check=False, stderr=subprocess.DEVNULL).returncode == 0
     with given_to_nobody(d) if user == "nobody" else d:
+        d.threads("shard", d.settings["ntp.shards"])
         found = schedulers(d)
         assert found.pop("shard") == {(os.SCHED_FIFO, 2) if permitted else (os.SCHED_OTHER, 0)}
         assert found and all(each == {(os.SCHED_OTHER, 0)} for each in found.values()), found

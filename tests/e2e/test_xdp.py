@@ -254,9 +254,7 @@ def test_without_rights_or_interface_one_line(start):
 def shards_stopped(d):
     """By ptrace(2): these threads alone."""
     libc, seize, interrupt, detach = ctypes.CDLL(None, use_errno=True), 0x4206, 0x4207, 17
-    tasks = f"/proc/{d.process.pid}/task"
-    found = [int(t) for t in os.listdir(tasks) if open(f"{tasks}/{t}/comm", encoding="ascii").read() == "shard\n"]
-    assert len(found) == 2
+    found = d.threads("shard", 2)
     for thread in found:
         for request in (seize, interrupt):
             assert libc.ptrace(request, thread, None, None) == 0, os.strerror(ctypes.get_errno())

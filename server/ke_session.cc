@@ -79,9 +79,9 @@ KeOutcome outcome_of(const nts::KeDecision& decision, Bytes response) {
 KeSession::KeSession(KeWorker& worker, tcp::socket socket, KeLease lease,
                      OpenSsl<SSL, SSL_free> ssl, const net::IpAddress& peer)
     : worker_(worker),
+      lease_(std::move(lease)),
       socket_(std::move(socket)),
       timer_(worker.context()),
-      lease_(std::move(lease)),
       ssl_(std::move(ssl)),
       received_(BIO_new(BIO_s_mem())),
       to_send_(BIO_new(BIO_s_mem())),

@@ -64,9 +64,9 @@ class KeSession : public std::enable_shared_from_this<KeSession> {
   KeOutcome gone() const { return time_up_ ? KeOutcome::kDeadline : KeOutcome::kClosedEarly; }
 
   KeWorker& worker_;
+  KeLease lease_;  // outlives the socket: a free place has a free descriptor
   boost::asio::ip::tcp::socket socket_;
   boost::asio::steady_timer timer_;
-  KeLease lease_;
   const OpenSsl<SSL, SSL_free> ssl_;
   BIO* received_;  // ciphertext, owned by ssl_
   BIO* to_send_;

@@ -56,7 +56,7 @@ def start(tmp_path_factory, certificates):
 
 @pytest.fixture(scope="session")
 def shared_daemon(start):
-    with start({"nts_ke.deadline": "2s"}) as d:
+    with start() as d:
         yield d
 
 

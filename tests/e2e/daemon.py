@@ -244,6 +244,7 @@ class Daemon:
             "nts_ke.threads": 2,
             "nts_ke.max_connections_per_address": 1000,
             "nts_ke.rate_per_address": 0,
+            "nts_ke.deadline": "20s",  # a fifth of it is the patience with who waits to be accepted
             "keys.file": self.key_file,
             "rate_limit.refusals_per_second": 100000,
             "admin.listen": f"{HOST}:{self.admin_port}",

@@ -264,7 +264,7 @@ def test_line_07_octets_after_end_of_message_are_ignored(daemon, garbage):
 def test_line_08_close_notify_follows_the_response(daemon):
     stream = assert_answered(daemon.ke(nts.ke_request())).stream
     assert stream.close_notify and stream.eof
-    assert stream.elapsed < 1.5, "closed by the deadline only"
+    assert stream.elapsed < 10, "closed by the deadline only"
 
 
 def test_line_08_response_is_one_tls_record(daemon):
@@ -301,8 +301,15 @@ def test_line_08_clients_that_vanish_do_no_harm(daemon):
     assert_answered(daemon.ke(nts.ke_request()))
 
 
-def assert_deadline(elapsed):
-    assert 1.4 < elapsed < 7, f"deadline of 2 s came after {elapsed:.1f} s"
+@pytest.fixture(scope="module")
+def hasty_daemon(start):
+    with start({"nts_ke.deadline": "2s"}) as d:
+        yield d
+
+
+def assert_deadline(began):
+    elapsed = time.monotonic() - began  # since before the connection
+    assert 1.9 < elapsed < 7, f"deadline of 2 s came after {elapsed:.1f} s"
 
 
 def assert_error_1_and_close(stream):
@@ -311,17 +318,18 @@ def assert_error_1_and_close(stream):
     assert stream.close_notify and stream.eof
 
 
-def test_line_09_silent_client_gets_error_1_at_the_deadline(daemon):
-    with nts.TlsClient(HOST, daemon.ke_port) as c:
+def test_line_09_silent_client_gets_error_1_at_the_deadline(hasty_daemon):
+    began = time.monotonic()
+    with nts.TlsClient(HOST, hasty_daemon.ke_port) as c:
         c.handshake()
         stream = c.receive(10)
         assert_error_1_and_close(stream)
-        assert_deadline(stream.elapsed)
+        assert_deadline(began)
 
 
-def test_line_09_dripping_does_not_put_the_deadline_off(daemon):
-    with nts.TlsClient(HOST, daemon.ke_port) as c:
-        began = time.monotonic()
+def test_line_09_dripping_does_not_put_the_deadline_off(hasty_daemon):
+    began = time.monotonic()
+    with nts.TlsClient(HOST, hasty_daemon.ke_port) as c:
         c.handshake()
         stream = nts.Stream()
         while not stream.eof and time.monotonic() < began + 10:
@@ -334,19 +342,19 @@ def test_line_09_dripping_does_not_put_the_deadline_off(daemon):
             stream.close_notify |= more.close_notify
             stream.eof = more.eof
         assert_error_1_and_close(stream)
-        assert_deadline(time.monotonic() - began)
+        assert_deadline(began)
 
 
 @pytest.mark.parametrize("octets", [b"", b"\x16\x03\x01\x02\x00\x01\x00"])
-def test_line_09_before_the_handshake_ends_plain_close(daemon, octets):
-    with socket.create_connection((HOST, daemon.ke_port), 10) as s:
-        began = time.monotonic()
+def test_line_09_before_the_handshake_ends_plain_close(hasty_daemon, octets):
+    began = time.monotonic()
+    with socket.create_connection((HOST, hasty_daemon.ke_port), 10) as s:
         s.sendall(octets)
         try:
             assert s.recv(100) == b"", "octets before the handshake ended"
         except ConnectionResetError:
             pass
-        assert_deadline(time.monotonic() - began)
+        assert_deadline(began)
 
 
 @pytest.mark.parametrize("octets", [b"GET / HTTP/1.1\r\n\r\n", bytes(100), b"\x16\x03\x01\xff\xff" + bytes(200)])
@@ -382,7 +390,7 @@ def test_line_11_ended_before_end_of_message_error_1(daemon, octets):
         c.send_close_notify()
         stream = c.receive()
         assert_error_1_and_close(stream)
-        assert stream.elapsed < 1.4, "only at the deadline"
+        assert stream.elapsed < 10, "only at the deadline"
 
 
 @pytest.mark.parametrize("octets", [b"", nts.ke_request()[:-1]])
@@ -393,7 +401,7 @@ def test_line_11_tcp_end_before_end_of_message(daemon, octets):
         c.half_close()
         stream = c.receive()
         assert_error_1_and_close(stream)  # only the client's half is closed
-        assert stream.elapsed < 1.4, "only at the deadline"
+        assert stream.elapsed < 10, "only at the deadline"
     assert_answered(daemon.ke(nts.ke_request()))
 
 

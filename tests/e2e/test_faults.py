@@ -51,11 +51,10 @@ def test_out_of_descriptors_ntp_goes_on_and_ke_resumes(start):
         a = d.associate()
         idle = open_connections(d, 150)
         assert len(idle) > 64
-        time.sleep(0.3)
+        daemons.wait_for(lambda: d.metric("timeball_nts_ke_connections_total", outcome="refused_total") > 0,
+                         what="NTS-KE to be full")
         for _ in range(20):
             s.nts(a)
-        with pytest.raises((OSError, nts.TlsFailure)):
-            d.ke(nts.ke_request(), timeout=0.7)
         close_all(idle)
         daemons.wait_for(lambda: can_associate(d), what="NTS-KE to resume")
         s.nts(a)
@@ -263,8 +262,8 @@ def test_service_across_every_rotation_restart_and_identifier_wrap(start):
         associations = [d.associate(aead) for aead in nts.AEADS]
     for _ in range(3):
         with d, d.ntp() as s:
-            deadline = time.monotonic() + 1.6
-            while time.monotonic() < deadline:
+            before, deadline = set(identifiers), time.monotonic() + 15
+            while len(identifiers - before) < 2 and time.monotonic() < deadline:
                 for a in associations:
                     identifiers.update(daemons.cookie_key_id(c) for c in s.nts(a).cookies)
                 time.sleep(0.05)
@@ -328,7 +327,7 @@ def test_two_servers_do_not_answer_each_other(daemon, kiss_daemon, association):
     with kiss_daemon.ntp(source="127.0.0.61") as s:
         for _ in range(6):
             s.send(nts.plain_request())
-        kisses = [r for r in iter(lambda: s.receive(0.3), None) if nts.Header.parse(r).reference_id == b"RATE"]
+        kisses = [r for r in iter(lambda: s.receive(2), None) if nts.Header.parse(r).reference_id == b"RATE"]
         assert kisses
         replies += kisses[:1]
     for version in range(1, 5):
@@ -399,7 +398,7 @@ def test_rate_limit_drop_is_silent(start):
         with d.ntp(source="127.0.0.71") as s:
             for _ in range(30):
                 s.send(nts.plain_request())
-            assert sum(1 for _ in iter(lambda: s.receive(0.3), None)) == 5
+            assert sum(1 for _ in iter(lambda: s.receive(2), None)) == 5
         with d.ntp(source="127.0.0.72") as s:
             s.plain()  # another address has a limit of its own
         d.expect_verdict("dropped_rate", 25)

@@ -130,7 +130,7 @@ def test_watchdog_goes_hungry_while_one_shard_hangs(start, manager):
         try:
             assert libc.ptrace(PTRACE_INTERRUPT, shard, None, None) == 0
             os.waitpid(shard, WALL)
-            time.sleep(1.5)  # what it did before counts once more
+            time.sleep(4)  # what it did before counts once more
             manager.drain()
             end = time.monotonic() + 5
             while time.monotonic() < end:

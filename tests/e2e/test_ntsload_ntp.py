@@ -31,6 +31,9 @@ def server(start):
         yield d
 
 
+PATIENT = ("--reply-timeout", "10s")  # where nothing may be lost on a machine that stalls
+
+
 def ke(d):
     return f"{daemons.HOST}:{d.ke_port}"
 
@@ -63,7 +66,7 @@ def check_no_fault(run):
 @pytest.mark.parametrize("aead", nts.AEADS)
 def test_closed_loop_verifies_every_reply(server, aead):
     before = answered(server, "answered_nts")
-    run = load("ntp", ke(server), "--aead", aead, "--threads", 2, "--window", 8, "--check-all-up-to", 10000000, *SHORT)
+    run = load("ntp", ke(server), "--aead", aead, "--threads", 2, "--window", 8, "--check-all-up-to", 10000000, *PATIENT, *SHORT)
     check_no_fault(run)
     assert run.count("sent_nts") == run.report["done"] == run.count("verified") > 8
     check_all_answered(run, answered(server, "answered_nts") - before, window=8)
@@ -76,7 +79,7 @@ def test_closed_loop_verifies_every_reply(server, aead):
 
 def test_plain_closed_loop(server):
     before = answered(server, "answered_plain")
-    run = load("ntp", ntp(server), "--plain", "--window", 64, *SHORT)
+    run = load("ntp", ntp(server), "--plain", "--window", 64, *PATIENT, *SHORT)
     check_no_fault(run)
     assert run.count("sent_plain") == run.report["done"] > 64
     check_all_answered(run, answered(server, "answered_plain") - before, window=64)
@@ -84,14 +87,14 @@ def test_plain_closed_loop(server):
 
 @pytest.mark.parametrize("threads", (1, 2))
 def test_open_loop_sends_at_the_times_fixed_in_advance(server, threads):
-    run = load("ntp", ke(server), "--rate", 200, "--threads", threads, *SHORT)
+    run = load("ntp", ke(server), "--rate", 200, "--threads", threads, *PATIENT, *SHORT)
     check_no_fault(run)
     assert run.report["started"] == run.report["done"] == 100
     assert histogram(run, "send_delay")["min_ns"] >= 0
 
 
 def test_beyond_the_stated_rate_a_stated_sample_is_verified(server):
-    run = load("ntp", ke(server), "--rate", 2000, "--check-all-up-to", 0, "--check-one-in", 10, *SHORT)
+    run = load("ntp", ke(server), "--rate", 2000, "--check-all-up-to", 0, "--check-one-in", 10, *PATIENT, *SHORT)
     check_no_fault(run)
     assert run.count("verified") + run.count("not_verified") == run.report["done"] == 1000
     assert 80 <= run.count("verified") <= 200  # a first batch is verified whole
@@ -107,14 +110,14 @@ def test_placeholders_bring_so_many_cookies(server):
 def test_faithful_client_spends_each_cookie_once(server):
     # 480 cookies: they last even if this machine stalls and nearly all is sent at once.
     run = load("ntp", ke(server), "--faithful", "--rate", 1000, "--check-all-up-to", 0, "--duration", "500ms",
-               "--warm-up", "0s", "--associations", 60, "--timeout", "30s")
+               "--warm-up", "0s", "--associations", 60, "--timeout", "30s", *PATIENT)
     check_no_fault(run)
     assert run.count("verified") == run.report["done"] == 500
     assert run.count("no_cookie") == 0
 
 
 def test_same_clock_shows_the_way_to_and_from_the_wire(server):
-    run = load("ntp", ke(server), "--rate", 1000, "--same-clock", *SHORT)
+    run = load("ntp", ke(server), "--rate", 1000, "--same-clock", *PATIENT, *SHORT)
     check_no_fault(run)
     assert histogram(run, "t3_to_wire")["count"] == 500
     # T3 is set to when the reply is expected to leave: the median lies about zero, either side.
@@ -125,7 +128,8 @@ def test_same_clock_shows_the_way_to_and_from_the_wire(server):
 
 def test_mix_counts_each_kind_and_owes_nothing_to_the_bad_ones(server):
     before = {v: answered(server, v) for v in ("answered_nts", "answered_plain", "nak")}
-    run = load("ntp", ke(server), "--mix", "nts=4,plain=2,bad-authenticator=2,garbage=2", "--rate", 2000, *SHORT)
+    run = load("ntp", ke(server), "--mix", "nts=4,plain=2,bad-authenticator=2,garbage=2", "--rate", 2000,
+               "--reply-timeout", "3s", *SHORT)
     check_no_fault(run)
     sent = {kind: run.count(f"sent_{kind}") for kind in ("nts", "plain", "bad_authenticator", "garbage")}
     assert sum(sent.values()) == 1000 and min(sent.values()) > 100, sent
@@ -153,7 +157,7 @@ def test_stopped_server_shows_in_p99(start):
     """No coordinated omission: SIGSTOP for 200 ms in a 2 s run delays a tenth of the requests."""
     with start() as d:
         with subprocess.Popen([BINARY, "ntp", ntp(d), "--plain", "--json", "-", "--rate", "500", "--duration", "2s",
-                               "--warm-up", "0s"], stdout=subprocess.PIPE) as process:
+                               "--warm-up", "0s", *PATIENT], stdout=subprocess.PIPE) as process:
             daemons.wait_for(lambda: answered(d, "answered_plain") > 50, what="the load's start")
             d.process.send_signal(signal.SIGSTOP)
             time.sleep(0.2)
@@ -251,7 +255,7 @@ def ke_only(start):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_of_a_server_is_counted_and_named(ke_only, fault):
     with BadServer(ke_only, FAULTS[fault]):
-        run = load("ntp", ke(ke_only), "--rate", 20, "--reply-timeout", "300ms", *AEAD_15, *SHORT)
+        run = load("ntp", ke(ke_only), "--rate", 20, "--reply-timeout", "3s", *AEAD_15, *SHORT)
     assert run.report["started"] == 10, run
     faults = {name: run.count(name) for name in KINDS_OF_FAILURE if run.count(name)}
     # Each of the four associations has its nonce for the first time once.
@@ -284,14 +288,14 @@ def test_silent_server_is_loss(ke_only):
 
 def test_reply_after_the_timeout_is_late_not_a_duplicate(ke_only):
     def spoil(server, packet):
-        time.sleep(0.1)
+        time.sleep(0.8)
         return [server.reply(packet)]
 
     with BadServer(ke_only, spoil):
-        run = load("ntp", ke(ke_only), "--rate", 5, "--reply-timeout", "50ms", *AEAD_15, "--duration", "1s",
+        run = load("ntp", ke(ke_only), "--rate", 1, "--reply-timeout", "50ms", *AEAD_15, "--duration", "4s",
                    "--warm-up", "0s", "--associations", 1)
-    assert run.report["started"] == 5 and run.count("lost") == 5, run
-    assert run.count("late") >= 3 and run.count("duplicate") == 0, run
+    assert run.report["started"] == 4 and run.count("lost") == 4, run
+    assert run.count("late") >= 2 and run.count("duplicate") == 0, run
 
 
 def test_bad_authenticator_taken_for_a_good_one_is_a_failure(ke_only):

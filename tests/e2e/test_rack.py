@@ -232,8 +232,8 @@ def test_sock_samples_are_the_time_when_there_are_no_pulses(start, tmp_path):
                 now = time.time_ns()
                 s.send(struct.pack("qqdiiii", now // 10**9, now % 10**9 // 1000, 0.5, 0, 0, 0, 0x534F434B))
                 time.sleep(0.5)
-        assert state(d) == "LOCKED"
-        assert d.metric("timeball_samples_total", source="0") == 12
+        daemons.wait_for(lambda: d.metric("timeball_samples_total", source="0") == 12, what="all of them")
+        becomes(d, "LOCKED")
         assert d.metric("timeball_clock_offset_seconds") == pytest.approx(0.5, abs=2e-3)
 
 

@@ -63,7 +63,7 @@ def test_what_contradicts_a_role_is_said(start):
 @pytest.fixture
 def pair(start, tmp_path):
     """NTS-KE in one process, NTP in another, one key file."""
-    shared = {"keys.file": str(tmp_path / "master-keys"), "keys.rotation": "2s"}
+    shared = {"keys.file": str(tmp_path / "master-keys"), "keys.rotation": "4s"}
     ntp = start({**shared, "nts_ke.enabled": False})
     ke = start({**shared, "ntp.listen": [], "nts_ke.server": daemons.HOST, "nts_ke.port": ntp.ntp_port})
     with ke, ntp:
@@ -79,12 +79,12 @@ def test_the_ntp_server_follows_the_key_file_through_rotations(pair):
     rotations = lambda: (daemons.KeyFile.read(ke.settings["keys.file"]).current[0] - first) & 0xFFFFFFFF
     with ntp.ntp() as s:
         served = 0
-        while rotations() < 4:
+        while rotations() < 3:
             s.nts(old)  # carries its new cookies on
             s.nts(ke.associate())
             served += 2
             time.sleep(0.1)
-        assert served > 20
+        assert served > 15
         assert ntp.verdict("nak") == 0
         ntp.restart()
         s.nts(ke.associate())

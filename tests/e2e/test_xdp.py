@@ -86,7 +86,7 @@ def counted_after(d, act, metric="timeball_xdp_taken_total"):
 def answers(d, address=None):
     with d.ntp(address) as s:
         s.send(nts.plain_request())
-        return s.receive(0.5)
+        return s.receive(2)
 
 
 # --- What it serves --------------------------------------------------------------------------------

@@ -20,15 +20,21 @@ def wait_for_replies(client, count):
     wait_for(lambda: client.authenticated_replies() >= before + count, 30, f"{count} authenticated replies")
 
 
+def with_all_cookies(client):
+    """Its authdata while no request is on its way: that has a cookie with it."""
+    return wait_for(lambda: auth if (auth := client.authdata())["Cook"] == 8 else None, 10, "all cookies back")
+
+
 def test_establishes_nts_and_stays_synchronised(server, chrony):
     wait_for_replies(chrony, 12)
-    auth = chrony.authdata()
+    auth = with_all_cookies(chrony)
     assert (auth["Mode"], auth["Type"], auth["KLen"], auth["CLen"]) == ("NTS", 15, 256, 100)
-    assert (auth["Cook"], auth["NAK"], auth["Atmp"]) == (8, 0, 0), auth
+    assert (auth["NAK"], auth["Atmp"]) == (0, 0), auth
     data = chrony.ntpdata()
-    assert data["Authenticated"] == "Yes" and data["Total TX"] == data["Total valid RX"], data
+    assert data["Authenticated"] == "Yes", data
+    assert int(data["Total TX"]) - int(data["Total valid RX"]) <= 2, data  # one on its way, one too late
     assert data["Remote port"] == str(server.ntp_port), "record 7 was not honoured"
-    assert chrony.synchronised()
+    wait_for(chrony.synchronised, 10, "still synchronised")
 
 
 def test_needs_no_new_key_exchange_when_the_server_restarts(server, chrony):
@@ -36,11 +42,11 @@ def test_needs_no_new_key_exchange_when_the_server_restarts(server, chrony):
     time.sleep(3)
     server.restart()
     wait_for_replies(chrony, 8)
-    auth = chrony.authdata()
+    auth = with_all_cookies(chrony)
     assert auth["Last"] >= int(time.monotonic() - since) - 2, f"a new NTS-KE: {auth}"
-    assert (auth["Cook"], auth["NAK"]) == (8, 0), auth
+    assert auth["NAK"] == 0, auth
     assert key_exchanges(server) == 0
-    assert chrony.synchronised()
+    wait_for(chrony.synchronised, 10, "still synchronised")
 
 
 def test_gets_a_nak_and_exchanges_keys_again_when_the_master_keys_are_gone(server, chrony):
@@ -52,7 +58,7 @@ def test_gets_a_nak_and_exchanges_keys_again_when_the_master_keys_are_gone(serve
     wait_for(lambda: verdicts(server, "nak") >= 1, 20, "a NAK")
     wait_for(lambda: key_exchanges(server) >= 1, 30, "a new NTS-KE")
     wait_for_replies(chrony, 8)
-    auth = chrony.authdata()
+    auth = with_all_cookies(chrony)
     assert auth["Last"] <= time.monotonic() - restarted + 1, auth
-    assert (auth["Mode"], auth["Cook"], auth["NAK"]) == ("NTS", 8, 0), auth
+    assert (auth["Mode"], auth["NAK"]) == ("NTS", 0), auth
     wait_for(chrony.synchronised, 20, "synchronised again")

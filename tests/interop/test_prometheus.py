@@ -255,7 +255,7 @@ def test_scrape_rules_and_dashboard_under_load(locked):
         status, text = locked.rack.get("/metrics")
         done = promtool("check", "metrics", input=text)
         assert status == 200 and done.returncode == 0 and not done.stdout + done.stderr, done
-        assert prometheus.query("min(up)")[0][1] == 1
+        wait_for(lambda: prometheus.query("min(up)")[0][1] == 1, 10, "a scrape of everything")
         rules = yaml.safe_load((RULES / "rules.yml").read_text())["groups"][0]["rules"]
         everything = [(rule["record"], rule["record"]) for rule in rules]
         everything += [(title, query.replace("$__rate_interval", WINDOW).replace("$instance", ".*")) for title, query in queries()]

@@ -236,7 +236,9 @@ def test_a_wrong_configuration_is_not_tried_again(machine):
 
 def test_a_killed_daemon_comes_back_and_knows_its_cookies(machine):
     client = Client(machine)
-    machine.do("systemctl kill -s KILL timeballd; sleep 3; systemctl is-active timeballd")
+    machine.do("systemctl kill -s KILL timeballd")
+    machine.do("until systemctl is-active timeballd && [ $(systemctl show -P NRestarts timeballd) = 1 ]; do sleep 0.2; done; "
+               "sleep 2", timeout=30)
     seen = client.end()
     print("kill -9:", seen)
     assert seen["refused"] == 0 and seen["answered"] > 20 and seen["longest_gap_s"] < 10

@@ -253,12 +253,12 @@ TEST(AdminHttp, RequestInSmallPiecesIsServed) {
 
 TEST(AdminHttp, SilentClientIsClosedAtTheDeadline) {
   const Running server({.deadline = 200ms});
+  const auto start = steady_clock::now();
   Client client(server.endpoint());
   client.send("GET /healthz HT");
-  const auto start = steady_clock::now();
   EXPECT_EQ(client.receive_all().value_or("(kept open)"), "");
   const auto waited = steady_clock::now() - start;
-  EXPECT_GE(waited, 150ms);
+  EXPECT_GE(waited, 190ms);
   EXPECT_LT(waited, 5s);
 }
 
@@ -377,9 +377,9 @@ TEST(AdminHttp, EventsComeToEveryStream) {
 }
 
 TEST(AdminHttp, StreamsOutliveTheDeadlineOfRequests) {
-  Running server({.deadline = 100ms});
+  Running server({.deadline = 1s});
   StreamOf stream(server);
-  std::this_thread::sleep_for(300ms);
+  std::this_thread::sleep_for(1200ms);
   server.publish("later");
   const std::string event = "event: status\ndata: later\n\n";
   EXPECT_EQ(stream.client.receive(event.size()), event);
@@ -403,12 +403,13 @@ TEST(AdminHttp, StreamsOverTheLimitAreRefusedAndPlacesComeBack) {
 }
 
 TEST(AdminHttp, WhoDoesNotReadIsDroppedAndOthersGoOn) {
-  Running server({.streams = 2, .deadline = 200ms});
+  Running server({.streams = 2, .deadline = 1s});
   StreamOf silent(server), reader(server);
   const std::string large(300'000, 'x');  // much more than the kernels keep
   const std::string event = "event: status\ndata: " + large + "\n\n";
   std::string head;
-  for (int i = 0; i < 50 && !head.starts_with("HTTP/1.1 200"); ++i) {
+  const auto give_up = steady_clock::now() + 20s;
+  while (steady_clock::now() < give_up && !head.starts_with("HTTP/1.1 200")) {
     server.publish(large);
     EXPECT_EQ(reader.client.receive(event.size()), event);
     std::this_thread::sleep_for(20ms);

@@ -60,7 +60,7 @@ net::Endpoint at(const char* address, std::uint16_t port) {
 
 // Looks again and again, for three seconds at most.
 bool eventually(const std::function<bool()>& holds) {
-  const auto give_up = steady_clock::now() + 3s;
+  const auto give_up = steady_clock::now() + 10s;
   while (!holds()) {
     if (steady_clock::now() > give_up) return false;
     std::this_thread::sleep_for(1ms);
@@ -372,12 +372,14 @@ TEST_F(KeServiceTest, NoKeysIsError2) {
 
 TEST_F(KeServiceTest, AClientWithNaglesAlgorithmDoesNotWaitForDelayedAcknowledgements) {
   start();
-  const auto begun = steady_clock::now();
+  steady_clock::duration fastest = 1h;
   for (int i = 0; i < 20; ++i) {
+    const auto begun = steady_clock::now();
     Client client(endpoint());
     EXPECT_FALSE(client.ask(kRequest).empty());
+    fastest = std::min(fastest, steady_clock::now() - begun);
   }
-  EXPECT_LT(steady_clock::now() - begun, 20 * 35ms) << "40 ms each when they wait";
+  EXPECT_LT(fastest, 35ms) << "40 ms each when they wait";
 }
 
 TEST_F(KeServiceTest, ARequestInPiecesOfOneOctetIsTheSame) {
@@ -436,37 +438,37 @@ TEST_F(KeServiceTest, TheLongestRequestIsServedAndALongerOneIsError1) {
 }
 
 TEST_F(KeServiceTest, TheDeadlineAfterTheHandshakeIsError1) {
-  config_.deadline = 300ms;
+  config_.deadline = 1s;
   start();
-  Client client(endpoint());
   const auto begun = steady_clock::now();
+  Client client(endpoint());
   ASSERT_TRUE(client.handshake());
   client.send(Bytes(kRequest).first(3));
   EXPECT_EQ(client.receive(), kErrorBadRequest);
   EXPECT_TRUE(client.closed_properly());
-  EXPECT_GE(steady_clock::now() - begun, 295ms);
-  EXPECT_LT(steady_clock::now() - begun, 1s);
+  EXPECT_GE(steady_clock::now() - begun, 990ms);
+  EXPECT_LT(steady_clock::now() - begun, 5s);
   client.tcp().close();
   expect_only(KeOutcome::kDeadline);
 }
 
 TEST_F(KeServiceTest, TricklingDoesNotMoveTheDeadline) {
-  config_.deadline = 300ms;
+  config_.deadline = 1s;
   start();
-  Client client(endpoint());
   const auto begun = steady_clock::now();
+  Client client(endpoint());
   ASSERT_TRUE(client.handshake());
   const Octets endless = record(false, 20000, Octets(1000));
-  for (std::size_t i = 0; count(KeOutcome::kDeadline) == 0 && i < 100; ++i) {
+  for (std::size_t i = 0; count(KeOutcome::kDeadline) == 0 && i < endless.size(); ++i) {
     if (SSL_write(client.ssl(), &endless[i], 1) != 1) break;
     std::this_thread::sleep_for(10ms);
   }
   EXPECT_EQ(client.receive(), kErrorBadRequest);
-  EXPECT_LT(steady_clock::now() - begun, 900ms);
+  EXPECT_LT(steady_clock::now() - begun, 5s);
 }
 
 TEST_F(KeServiceTest, TheDeadlineBeforeTheHandshakeIsAPlainClose) {
-  config_.deadline = 200ms;
+  config_.deadline = 1s;
   start();
   Tcp tcp(endpoint());
   ASSERT_EQ(::send(tcp.fd(), "\x16\x03\x01", 3, 0), 3);
@@ -587,6 +589,7 @@ TEST_F(KeServiceTest, ADamagedRecordAfterTheHandshakeIsATlsFailure) {
 
 TEST_F(KeServiceTest, TheLimitPerAddressHoldsForThatAddressOnly) {
   config_.max_connections_per_address = 3;
+  config_.deadline = 500s;  // 5 s of patience with the silent
   start();
   std::vector<std::unique_ptr<Tcp>> held;
   for (int i = 0; i < 3; ++i) held.push_back(std::make_unique<Tcp>(endpoint()));
@@ -603,6 +606,7 @@ TEST_F(KeServiceTest, TheLimitPerAddressHoldsForThatAddressOnly) {
 
 TEST_F(KeServiceTest, TheLimitInAllHolds) {
   config_.max_connections = 3;
+  config_.deadline = 500s;  // 5 s of patience with the silent
   start();
   std::vector<std::unique_ptr<Tcp>> held;
   for (int i = 0; i < 3; ++i) held.push_back(std::make_unique<Tcp>(endpoint()));
@@ -618,9 +622,10 @@ TEST_F(KeServiceTest, TheRateOfAnAddressHoldsForThatAddressOnly) {
   config_.rate_per_address = 1;
   config_.burst_per_address = 2;
   start();
-  for (int i = 0; i < 2; ++i) expect_service();
-  EXPECT_EQ(Tcp(endpoint()).read_to_end(), 0u);
-  EXPECT_TRUE(eventually([&] { return count(KeOutcome::kRefusedAddressRate) == 1; }));
+  expect_service();
+  std::vector<std::unique_ptr<Tcp>> held;
+  for (int i = 0; i < 8; ++i) held.push_back(std::make_unique<Tcp>(endpoint()));
+  EXPECT_TRUE(eventually([&] { return count(KeOutcome::kRefusedAddressRate) >= 1; }));
   Client neighbour(endpoint(), {.from = "127.0.0.2"});
   EXPECT_FALSE(neighbour.ask(kRequest).empty());
 }
@@ -629,14 +634,15 @@ TEST_F(KeServiceTest, TheRateInAllHolds) {
   config_.rate = 1;
   config_.burst = 2;
   start();
-  for (int i = 0; i < 2; ++i) expect_service();
-  EXPECT_EQ(Tcp(endpoint(), "127.0.0.2").read_to_end(), 0u);
-  EXPECT_TRUE(eventually([&] { return count(KeOutcome::kRefusedRate) == 1; }));
+  expect_service();
+  std::vector<std::unique_ptr<Tcp>> held;
+  for (int i = 0; i < 8; ++i) held.push_back(std::make_unique<Tcp>(endpoint(), "127.0.0.2"));
+  EXPECT_TRUE(eventually([&] { return count(KeOutcome::kRefusedRate) >= 1; }));
 }
 
 TEST_F(KeServiceTest, TheSlowestGivesWayToANewcomerWhenAllPlacesAreTaken) {
   config_.max_connections = 2;
-  config_.deadline = 60s;  // 0.6 s of patience with the silent: nobody is slow yet
+  config_.deadline = 500s;  // 5 s of patience with the silent: nobody is slow yet
   start();
   Tcp first(endpoint());
   Tcp second(endpoint());
@@ -645,12 +651,13 @@ TEST_F(KeServiceTest, TheSlowestGivesWayToANewcomerWhenAllPlacesAreTaken) {
   EXPECT_TRUE(eventually([&] { return count(KeOutcome::kRefusedTotal) == 1; }));
   service_->stop();
 
-  config_.deadline = 5s;  // 1 s
+  config_.deadline = 20s;  // 0.2 s; with who has shaken hands 4 s
   start();
   Client half(endpoint());
   ASSERT_TRUE(half.handshake());
   Tcp slowest(endpoint());
-  std::this_thread::sleep_for(100ms);
+  ASSERT_TRUE(eventually([&] { return service_->open_connections() == 2; }));
+  std::this_thread::sleep_for(250ms);
   expect_service();
   EXPECT_EQ(slowest.read_to_end(), 0u);
   EXPECT_TRUE(eventually([&] { return count(KeOutcome::kEvicted) == 1; }));
@@ -661,11 +668,11 @@ TEST_F(KeServiceTest, TheSlowestGivesWayToANewcomerWhenAllPlacesAreTaken) {
 
 TEST_F(KeServiceTest, WhoDoesNotAskGivesWayInTheEnd) {
   config_.max_connections = 1;
-  config_.deadline = 1s;
+  config_.deadline = 5s;
   start();
   Client half(endpoint());
   ASSERT_TRUE(half.handshake());
-  std::this_thread::sleep_for(250ms);
+  std::this_thread::sleep_for(1100ms);
   expect_service();
   EXPECT_TRUE(half.receive().empty());
   EXPECT_EQ(count(KeOutcome::kEvicted), 1u);
@@ -721,11 +728,12 @@ TEST_F(KeServiceTest, RunningOutOfDescriptorsPasses) {
   {
     const NoMoreDescriptors lowered;
     ::close(reserved);  // for the client's end
+    const auto begun = steady_clock::now();
     waiting = std::make_unique<Tcp>(endpoint());
     ASSERT_TRUE(waiting->connected()) << "the kernel takes it; nobody accepts it yet";
-    std::this_thread::sleep_for(220ms);
-    EXPECT_GE(count(KeOutcome::kAcceptError), 2u);
-    EXPECT_LE(count(KeOutcome::kAcceptError), 6u) << "no pause between the attempts";
+    EXPECT_TRUE(eventually([&] { return count(KeOutcome::kAcceptError) >= 3; }));
+    const auto most = static_cast<std::uint64_t>((steady_clock::now() - begun) / 50ms) + 2;
+    EXPECT_LE(count(KeOutcome::kAcceptError), most) << "no pause between the attempts";
     EXPECT_EQ(service_->open_connections(), 0u);
   }
   EXPECT_TRUE(eventually([&] { return service_->open_connections() == 1; }));
@@ -734,6 +742,7 @@ TEST_F(KeServiceTest, RunningOutOfDescriptorsPasses) {
 
 TEST_F(KeServiceTest, StopIsPromptWithConnectionsInEveryState) {
   config_.threads = 2;
+  config_.deadline = 60s;
   start();
   Tcp silent(endpoint());
   Client connected(endpoint());
@@ -745,7 +754,7 @@ TEST_F(KeServiceTest, StopIsPromptWithConnectionsInEveryState) {
   answered.ask(kRequest);
   const auto begun = steady_clock::now();
   service_->stop();
-  EXPECT_LT(steady_clock::now() - begun, 500ms);
+  EXPECT_LT(steady_clock::now() - begun, 5s);
   EXPECT_EQ(service_->open_connections(), 0u);
   EXPECT_EQ(silent.read_to_end(), 0u);
   EXPECT_FALSE(Tcp(endpoint()).connected());

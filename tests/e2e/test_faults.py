@@ -53,6 +53,8 @@ def test_out_of_descriptors_ntp_goes_on_and_ke_resumes(start):
         assert len(idle) > 64
         daemons.wait_for(lambda: d.metric("timeball_nts_ke_connections_total", outcome="refused_total") > 0,
                          what="NTS-KE to be full")
+        with pytest.raises((OSError, nts.TlsFailure)):  # at once: the silent give way after 0.6 s
+            d.ke(nts.ke_request(), timeout=0.7)
         for _ in range(20):
             s.nts(a)
         close_all(idle)

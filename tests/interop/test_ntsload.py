@@ -32,10 +32,10 @@ def test_every_reply_of_chronyd_verifies(chronyd):
 
 
 def test_faithful_client_of_chronyd_never_lacks_cookies(chronyd):
-    run = load("ntp", chronyd.target, "--faithful", "--rate", 500, "--duration", "500ms", "--warm-up", "0s",
+    run = load("ntp", chronyd.target, "--faithful", "--rate", 500, "--duration", "1s", "--warm-up", "0s",
                "--associations", 24, "--timeout", "30s")  # 192 cookies: chronyd may stall for 0.3 s
     assert run.status == 0 and failures(run) == {}, run
-    assert run.report["done"] == 250 and run.count("no_cookie") == 0
+    assert run.report["done"] == 500 and run.count("no_cookie") == 0
 
 
 def test_mix_against_chronyd(chronyd):
@@ -46,11 +46,11 @@ def test_mix_against_chronyd(chronyd):
 
 
 def test_ramp_against_chronyd_finds_a_rate_below_the_one_that_loses(chronyd):
-    run = load("ntp", chronyd.target, "--ramp", "500-2000000x2", "--step", "200ms", "--associations", 8, timeout=120)
+    run = load("ntp", chronyd.target, "--ramp", "5000-2000000x2", "--step", "200ms", "--associations", 8, timeout=120)
     assert run.status == 0, run
     rate, steps = run.report["loss_free_rate"], run.report["ramp"]
     assert rate in [step["rate"] for step in steps], run
-    assert 500 <= rate < 2000000
+    assert 5000 <= rate < 2000000
     assert max(step["rate"] for step in steps) > rate, "nothing above it was tried"
     assert run.report["loss"] <= 0.001, "the report is not that of the loss-free rate"
 

@@ -58,7 +58,7 @@ net::Endpoint at(const char* address, std::uint16_t port) {
   return {.address = net::IpAddress::parse(address).value(), .port = port};
 }
 
-// Looks again and again, for three seconds at most.
+// Looks again and again, for ten seconds at most.
 bool eventually(const std::function<bool()>& holds) {
   const auto give_up = steady_clock::now() + 10s;
   while (!holds()) {
@@ -372,14 +372,15 @@ TEST_F(KeServiceTest, NoKeysIsError2) {
 
 TEST_F(KeServiceTest, AClientWithNaglesAlgorithmDoesNotWaitForDelayedAcknowledgements) {
   start();
-  steady_clock::duration fastest = 1h;
+  std::vector<steady_clock::duration> each;
   for (int i = 0; i < 20; ++i) {
     const auto begun = steady_clock::now();
     Client client(endpoint());
     EXPECT_FALSE(client.ask(kRequest).empty());
-    fastest = std::min(fastest, steady_clock::now() - begun);
+    each.push_back(steady_clock::now() - begun);
   }
-  EXPECT_LT(fastest, 35ms) << "40 ms each when they wait";
+  std::ranges::sort(each);
+  EXPECT_LT(each[each.size() / 2], 35ms) << "40 ms each when they wait";
 }
 
 TEST_F(KeServiceTest, ARequestInPiecesOfOneOctetIsTheSame) {
@@ -447,7 +448,7 @@ TEST_F(KeServiceTest, TheDeadlineAfterTheHandshakeIsError1) {
   EXPECT_EQ(client.receive(), kErrorBadRequest);
   EXPECT_TRUE(client.closed_properly());
   EXPECT_GE(steady_clock::now() - begun, 990ms);
-  EXPECT_LT(steady_clock::now() - begun, 5s);
+  EXPECT_LT(steady_clock::now() - begun, 2s);
   client.tcp().close();
   expect_only(KeOutcome::kDeadline);
 }
@@ -464,7 +465,7 @@ TEST_F(KeServiceTest, TricklingDoesNotMoveTheDeadline) {
     std::this_thread::sleep_for(10ms);
   }
   EXPECT_EQ(client.receive(), kErrorBadRequest);
-  EXPECT_LT(steady_clock::now() - begun, 5s);
+  EXPECT_LT(steady_clock::now() - begun, 2s);
 }
 
 TEST_F(KeServiceTest, TheDeadlineBeforeTheHandshakeIsAPlainClose) {
@@ -625,7 +626,11 @@ TEST_F(KeServiceTest, TheRateOfAnAddressHoldsForThatAddressOnly) {
   expect_service();
   std::vector<std::unique_ptr<Tcp>> held;
   for (int i = 0; i < 8; ++i) held.push_back(std::make_unique<Tcp>(endpoint()));
-  EXPECT_TRUE(eventually([&] { return count(KeOutcome::kRefusedAddressRate) >= 1; }));
+  EXPECT_TRUE(eventually([&] {
+    return count(KeOutcome::kRefusedAddressRate) + service_->open_connections() == held.size();
+  }));
+  EXPECT_GE(count(KeOutcome::kRefusedAddressRate), 1u);
+  EXPECT_LT(count(KeOutcome::kRefusedAddressRate), held.size()) << "the burst is two";
   Client neighbour(endpoint(), {.from = "127.0.0.2"});
   EXPECT_FALSE(neighbour.ask(kRequest).empty());
 }
@@ -637,7 +642,11 @@ TEST_F(KeServiceTest, TheRateInAllHolds) {
   expect_service();
   std::vector<std::unique_ptr<Tcp>> held;
   for (int i = 0; i < 8; ++i) held.push_back(std::make_unique<Tcp>(endpoint(), "127.0.0.2"));
-  EXPECT_TRUE(eventually([&] { return count(KeOutcome::kRefusedRate) >= 1; }));
+  EXPECT_TRUE(eventually([&] {
+    return count(KeOutcome::kRefusedRate) + service_->open_connections() == held.size();
+  }));
+  EXPECT_GE(count(KeOutcome::kRefusedRate), 1u);
+  EXPECT_LT(count(KeOutcome::kRefusedRate), held.size()) << "the burst is two";
 }
 
 TEST_F(KeServiceTest, TheSlowestGivesWayToANewcomerWhenAllPlacesAreTaken) {
@@ -754,7 +763,7 @@ TEST_F(KeServiceTest, StopIsPromptWithConnectionsInEveryState) {
   answered.ask(kRequest);
   const auto begun = steady_clock::now();
   service_->stop();
-  EXPECT_LT(steady_clock::now() - begun, 5s);
+  EXPECT_LT(steady_clock::now() - begun, 500ms);
   EXPECT_EQ(service_->open_connections(), 0u);
   EXPECT_EQ(silent.read_to_end(), 0u);
   EXPECT_FALSE(Tcp(endpoint()).connected());

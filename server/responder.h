@@ -53,7 +53,7 @@ class Responder {
 
   // Sets reply_length (0: no reply) and the reply's octets but for T3 and the seal, for each
   // datagram. Returns one verdict each; valid until the next prepare. batch: at most
-  // net::kBatchCapacity.
+  // net::kBatchCapacity. A reply may be written over its request, and over no other.
   std::span<const Verdict> prepare(std::span<net::Datagram> batch, const World& world,
                                    MonotonicTime now);
   // transmit: when the part leaves. A receive time that may be late adds to its root dispersion.

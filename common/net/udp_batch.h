@@ -34,7 +34,8 @@ inline constexpr std::size_t kMaxDatagram = 2048;  // longer ones are counted an
 
 struct Datagram {
   Bytes request;  // as received; a client's are replies. Empty in a composed datagram
-  // Exactly as long as the request: amplification cannot be expressed. kMaxDatagram when composed.
+  // Exactly as long as the request: amplification cannot be expressed. Over AF_XDP the very octets
+  // of the request: what is written is lost of it. kMaxDatagram when composed.
   MutableBytes reply_room;
   std::size_t reply_length = 0;     // 0: send nothing. At most reply_room.size()
   Endpoint peer;                    // where the request came from, and the reply goes

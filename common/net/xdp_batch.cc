@@ -1,6 +1,5 @@
-// A request lies where the kernel put it, in the first half of its chunk; the reply is written into
-// the second half and leaves from there: the same frame of memory, no copy of ours. A composed
-// datagram has a chunk to itself.
+// A request lies where the kernel put it; the reply is written over it and leaves from there. A
+// composed datagram has a chunk to itself.
 #include "common/net/xdp_batch.h"
 
 #include <array>
@@ -14,15 +13,12 @@
 namespace timeball::net {
 namespace {
 
-constexpr std::size_t kAlign = 64;  // a cache line
-// Where a payload to be sent begins in its chunk.
-constexpr std::size_t kComposedAt = kAlign;
-constexpr std::size_t kReplyAt = XdpQueue::kChunkSize / 2 + kAlign;
+// Where the payload of a composed datagram begins in its chunk: on a cache line.
+constexpr std::size_t kComposedAt = 64;
 static_assert(kComposedAt >= kMaxFrameHeaders);
-// The kernel's headroom (XDP_PACKET_HEADROOM), the longest frame, and its reply.
-static_assert(256 + XDP_FILTER_LONGEST <= XdpQueue::kChunkSize / 2);
-static_assert(kReplyAt + XDP_FILTER_LONGEST <= XdpQueue::kChunkSize);
 static_assert(kComposedAt + kMaxDatagram <= XdpQueue::kChunkSize);
+// The kernel's headroom (XDP_PACKET_HEADROOM) and the longest frame.
+static_assert(256 + XDP_FILTER_LONGEST <= XdpQueue::kChunkSize);
 
 constexpr std::int64_t kSecond_ns = 1'000'000'000;
 // In generic mode the program runs after the kernel's timestamp: of 100 times 99 within this, on a
@@ -125,7 +121,9 @@ bool XdpBatch::accept(const XdpQueue::Frame& frame, Datagram& out) {
   slot.held = true;
   out = {};
   out.request = payload;
-  out.reply_room = queue_->octets(frame.chunk).subspan(kReplyAt, payload.size());
+  const MutableBytes chunk = queue_->octets(frame.chunk);
+  out.reply_room =
+      chunk.subspan(static_cast<std::size_t>(payload.data() - chunk.data()), payload.size());
   out.peer = slot.flow.peer;
   out.local = slot.flow.local.address;
   const std::int64_t seen_ns = static_cast<std::int64_t>(frame.time) - tai_offset_ns_;
@@ -157,16 +155,13 @@ std::span<Datagram> XdpBatch::compose(std::size_t count) {
 bool XdpBatch::queue_frame(const Datagram& datagram) {
   Slot& slot = slots_[datagram.slot];
   if (!slot.held) return false;  // sent before
-  std::size_t at = kReplyAt;
   if (datagram.request.empty() && origin_) {
-    at = kComposedAt;
     const bool given = datagram.local != IpAddress{};
     slot.flow.peer = datagram.peer;
     slot.flow.local = {given ? datagram.local : origin_->client.source, origin_->client.port, 0};
   }
-  const MutableBytes room =
-      queue_->octets(slot.chunk)
-          .subspan(at - kMaxFrameHeaders, kMaxFrameHeaders + datagram.reply_length);
+  const MutableBytes room(datagram.reply_room.data() - kMaxFrameHeaders,
+                          kMaxFrameHeaders + datagram.reply_length);
   slot.held = false;
   return queue_->transmit(slot.chunk, write_udp_frame(slot.flow, room));
 }

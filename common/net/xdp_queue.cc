@@ -14,8 +14,10 @@ namespace timeball::net {
 namespace {
 
 constexpr std::uint32_t kRing = XdpQueue::kChunks;
-// As many wait to be filled; the others are for what is held and sent.
+// As many are the kernel's to fill, or filled; the others are for what is held and sent.
 constexpr std::size_t kMostToFill = XdpQueue::kChunks / 2;
+// As many wait to be filled: by turns, so that each of them passes through the CPU's caches.
+constexpr std::size_t kWaiting = kMostToFill / 2;
 // The kernel, copying, takes so many frames in a call.
 constexpr int kMostFlushes = static_cast<int>(XdpQueue::kChunks / 32);
 // The kernel counts frames it has copied and not yet given away against the socket's buffer.
@@ -177,7 +179,9 @@ void XdpQueue::recycle() {
 }
 
 void XdpQueue::fill() {
-  const auto wanted = static_cast<std::uint32_t>(std::min(kMostToFill - filling_, free_.size()));
+  const std::size_t waiting = kRing - ::xsk_prod_nb_free(&to_fill_, kRing);
+  const auto wanted = static_cast<std::uint32_t>(
+      std::min({kWaiting - waiting, kMostToFill - filling_, free_.size()}));
   std::uint32_t place = 0;
   if (wanted == 0 || ::xsk_ring_prod__reserve(&to_fill_, wanted, &place) == 0) return;
   for (std::uint32_t i = 0; i < wanted; ++i) {

@@ -96,7 +96,7 @@ class XdpQueue {
   bool zero_copy_ = false;
   std::array<Owner, kChunks> owners_{};
   std::vector<std::uint32_t> free_;  // last in, first out: warm
-  std::size_t filling_ = 0;
+  std::size_t filling_ = 0;          // the kernel's to fill, and filled
   Counters counters_;
 };
 

@@ -35,21 +35,34 @@ std::optional<ExtensionField> FieldReader::next() {
   return field;
 }
 
-MutableBytes reserve_field(ByteWriter& out, FieldType type, std::size_t body_length) {
+namespace {
+
+// Appends the type and the length, and returns the room for body and padding, empty when there is
+// none.
+MutableBytes begin_field(ByteWriter& out, FieldType type, std::size_t body_length) {
   const std::size_t length = kFieldHeaderLength + padded4(body_length);
   assert(length <= kMaxFieldLength);
   const MutableBytes field = out.reserve(length);
   if (field.empty()) return {};
   store_be16(field.data(), static_cast<std::uint16_t>(type));
   store_be16(field.data() + 2, static_cast<std::uint16_t>(length));
-  const MutableBytes padding = field.subspan(kFieldHeaderLength + body_length);
-  std::fill(padding.begin(), padding.end(), std::uint8_t{0});
-  return field.subspan(kFieldHeaderLength, body_length);
+  return field.subspan(kFieldHeaderLength);
+}
+
+}  // namespace
+
+MutableBytes reserve_field(ByteWriter& out, FieldType type, std::size_t body_length) {
+  const MutableBytes room = begin_field(out, type, body_length);
+  if (room.empty()) return {};
+  std::ranges::fill(room.subspan(body_length), std::uint8_t{0});
+  return room.first(body_length);
 }
 
 void write_field(ByteWriter& out, FieldType type, Bytes body) {
-  const MutableBytes room = reserve_field(out, type, body.size());
-  std::copy_n(body.begin(), room.size(), room.begin());
+  const MutableBytes room = begin_field(out, type, body.size());
+  if (room.empty()) return;
+  const auto end = std::ranges::copy(body, room.begin()).out;
+  std::fill(end, room.end(), std::uint8_t{0});
 }
 
 }  // namespace timeball::ntp

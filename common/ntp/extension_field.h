@@ -57,7 +57,7 @@ class FieldReader {
 // false). Requires kFieldHeaderLength + padded4(body_length) <= kMaxFieldLength.
 MutableBytes reserve_field(ByteWriter& out, FieldType type, std::size_t body_length);
 // Appends a field with its body zero-padded to `padded4(body.size())`; nothing when there is no
-// room.
+// room. The body may lie in the octets written to, from where it will begin on.
 void write_field(ByteWriter& out, FieldType type, Bytes body);
 
 }  // namespace timeball::ntp

@@ -153,10 +153,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const Bytes tail = input.take(std::min<std::size_t>(input.remaining(), 64));
   out.put(tail);
 
-  std::array<std::uint8_t, net::kMaxDatagram> room{};
+  std::array<std::uint8_t, net::kMaxDatagram> room = packet;
   net::Datagram datagram;
-  datagram.request = out.written();
   datagram.reply_room = MutableBytes(room).first(out.size());
+  datagram.request = datagram.reply_room;  // as over AF_XDP
   datagram.peer.port = 40000;
   datagram.receive_time = {1'800'000'000LL * kNsPerSecond};
   const std::span batch(&datagram, 1);
@@ -164,6 +164,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       world.responder.prepare(batch, {world.clock, world.keys, world.access}, {1})[0];
   world.responder.stamp(batch, datagram.receive_time);
   require(world.responder.seal(batch, 0) == 0);
+  datagram.request = out.written();
   check(datagram, verdict, world, association);
   return 0;
 }

@@ -180,6 +180,25 @@ TEST_P(XdpTest, WhatIsNotAnsweredIsFreeAgain) {
   expect_all_accounted();
 }
 
+// What has come and is not received yet leaves the kernel as many chunks for more.
+TEST_P(XdpTest, HalfAThousandMayComeBetweenTwoLooks) {
+  constexpr std::uint64_t kMany = 512;
+  for (std::uint64_t looks = 1; looks <= 2; ++looks) {
+    for (std::uint64_t i = 0; i < kMany; ++i) send(client_, at("192.0.2.1", kPort), "x");
+    const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(kPatience_ms);
+    while (interface_->status().taken < looks * kMany && std::chrono::steady_clock::now() < until) {
+      std::this_thread::yield();
+    }
+    ASSERT_FALSE(batch_->receive().empty());
+  }
+  while (!batch_->receive().empty()) {
+  }
+  const XdpStatus s = interface_->status();
+  EXPECT_EQ(s.received, 2 * kMany);
+  EXPECT_EQ(s.fill_starved + s.ring_full, 0U);
+  expect_all_accounted();
+}
+
 TEST_P(XdpTest, NobodyReceivesSoTheKernelDoes) {
   for (int i = 0; i < 5; ++i) {
     send(client_, at("192.0.2.1", kPort), "x");

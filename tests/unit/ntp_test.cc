@@ -197,6 +197,19 @@ TEST(WriteField, PadsWithZerosToAMultipleOfFour) {
   }
 }
 
+TEST(WriteField, TheBodyMayLieWhereItGoesOrBehind) {
+  constexpr std::size_t kLength = 33;
+  for (std::size_t place = kFieldHeaderLength; place < 40; ++place) {
+    std::vector<std::uint8_t> packet(80);
+    for (std::size_t i = 0; i < packet.size(); ++i) packet[i] = static_cast<std::uint8_t>(i);
+    const std::vector<std::uint8_t> body(packet.begin() + place, packet.begin() + place + kLength);
+    ByteWriter out(packet);
+    write_field(out, FieldType::kNtsCookie, Bytes(packet).subspan(place, kLength));
+    EXPECT_TRUE(equal(out.written().subspan(kFieldHeaderLength, kLength), body)) << place;
+    EXPECT_EQ(packet[kFieldHeaderLength + kLength], 0);
+  }
+}
+
 TEST(WriteField, WithoutRoomNothingIsWritten) {
   std::vector<std::uint8_t> packet(39, 0xff);
   ByteWriter out(packet);

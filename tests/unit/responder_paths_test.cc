@@ -148,17 +148,21 @@ class Server {
   std::map<Verdict, std::size_t> seen_;
 };
 
+enum class Place { kApart, kOverTheRequest };
+
 // The replies in their order, without a socket.
-std::vector<Octets> in_memory(Server& server, const Partition& partition) {
+std::vector<Octets> in_memory(Server& server, const Partition& partition,
+                              Place place = Place::kApart) {
   std::vector<Octets> replies;
   std::array<Octets, net::kBatchCapacity> rooms;
   std::size_t next = 0;
   for (const std::size_t size : partition) {
     std::vector<net::Datagram> batch(size);
     for (std::size_t i = 0; i < size; ++i) {
-      batch[i].request = requests()[next++];
-      rooms[i].resize(batch[i].request.size());
+      rooms[i] = requests()[next];
+      batch[i].request = place == Place::kApart ? Bytes(requests()[next]) : Bytes(rooms[i]);
       batch[i].reply_room = rooms[i];
+      ++next;
       batch[i].peer.port = 40000;
     }
     server.answer(batch, [&](std::span<const net::Datagram> part) {
@@ -203,6 +207,13 @@ TEST_P(ResponderPaths, InMemory) {
   Server server(GetParam());
   const Partition partition = random_partition();
   EXPECT_EQ(difference(in_memory(server, partition), partition), "");
+}
+
+// As over AF_XDP.
+TEST_P(ResponderPaths, OverTheRequests) {
+  Server server(GetParam());
+  const Partition partition = random_partition();
+  EXPECT_EQ(difference(in_memory(server, partition, Place::kOverTheRequest), partition), "");
 }
 
 // A socket connected to the server.

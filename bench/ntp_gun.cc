@@ -1,5 +1,6 @@
 #include "bench/ntp_gun.h"
 
+#include <poll.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -110,8 +111,11 @@ Result<std::unique_ptr<NtpGun>> NtpGun::make(const NtpGunOptions& options, unsig
                                              std::unique_ptr<net::UdpBatch> instead) {
   std::unique_ptr<NtpGun> gun(new NtpGun(options, index, threads, associations));
   if (const auto fit = gun->check_lengths(); !fit) return tl::unexpected(fit.error());
-  const auto opened = instead ? gun->take(std::move(instead)) : gun->open_sockets();
-  if (!opened) return tl::unexpected(opened.error());
+  if (instead) {
+    gun->sockets_.push_back(std::move(instead));
+  } else if (const auto opened = gun->open_sockets(); !opened) {
+    return tl::unexpected(opened.error());
+  }
   return gun;
 }
 
@@ -141,15 +145,14 @@ NtpGun::~NtpGun() {
   if (poll_ >= 0) close(poll_);
 }
 
-Result<void> NtpGun::take(std::unique_ptr<net::UdpBatch> batch) {
+Result<void> NtpGun::watch(const net::UdpBatch& batch) {
   if (poll_ < 0) poll_ = epoll_create1(EPOLL_CLOEXEC);
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.u32 = static_cast<std::uint32_t>(sockets_.size());
-  if (poll_ < 0 || epoll_ctl(poll_, EPOLL_CTL_ADD, batch->wait_handle(), &event) != 0) {
+  if (poll_ < 0 || epoll_ctl(poll_, EPOLL_CTL_ADD, batch.wait_handle(), &event) != 0) {
     return timeball::fail(std::string("cannot poll a socket: ") + std::strerror(errno));
   }
-  sockets_.push_back(std::move(batch));
   return {};
 }
 
@@ -161,7 +164,8 @@ Result<void> NtpGun::open_sockets() {
     if (!socket) return tl::unexpected(socket.error());
     auto batch = net::make_udp_batch(*socket, net::IoBackend::kAuto);
     if (!batch) return tl::unexpected(batch.error());
-    if (auto taken = take(std::move(*batch)); !taken) return taken;
+    if (auto watched = watch(**batch); !watched) return watched;
+    sockets_.push_back(std::move(*batch));
   }
   return {};
 }
@@ -362,18 +366,22 @@ void NtpGun::take_transmit_times(net::UdpBatch& socket) {
 void NtpGun::receive(Run& run, SteadyTime until) {
   const Duration patience = std::max(Duration(0), Duration(until - run.now));
   const timespec timeout{patience / 1s, (patience % 1s).count()};
-  std::array<epoll_event, 64> ready;
-  const int count = epoll_pwait2(poll_, ready.data(), ready.size(), &timeout, nullptr);
-  for (int i = 0; i < count; ++i) {
-    net::UdpBatch& socket = *sockets_[ready[static_cast<std::size_t>(i)].data.u32];
-    const auto batch = socket.receive();
-    take_transmit_times(socket);
-    take_in(run, batch);
+  if (poll_ < 0) {
+    pollfd only{sockets_[0]->wait_handle(), POLLIN, 0};
+    if (ppoll(&only, 1, &timeout, nullptr) == 1) take_in(run, *sockets_[0]);
+  } else {
+    std::array<epoll_event, 64> ready;
+    const int count = epoll_pwait2(poll_, ready.data(), ready.size(), &timeout, nullptr);
+    for (int i = 0; i < count; ++i) {
+      take_in(run, *sockets_[ready[static_cast<std::size_t>(i)].data.u32]);
+    }
   }
   run.now = Clock::now();
 }
 
-void NtpGun::take_in(Run& run, std::span<const net::Datagram> batch) {
+void NtpGun::take_in(Run& run, net::UdpBatch& socket) {
+  const auto batch = socket.receive();
+  take_transmit_times(socket);
   if (batch.empty()) return;
   run.now = Clock::now();
   run.kernel_to_steady = kernel_to_steady();

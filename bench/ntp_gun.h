@@ -87,7 +87,7 @@ class NtpGun {
   NtpGun(const NtpGunOptions& options, unsigned index, unsigned threads,
          std::span<const KeAssociation> associations);
   Result<void> open_sockets();
-  Result<void> take(std::unique_ptr<net::UdpBatch> batch);
+  Result<void> watch(const net::UdpBatch& batch);  // the next of sockets_
   Result<void> check_lengths() const;
   std::size_t placeholders(const Association& association) const;
 
@@ -104,7 +104,7 @@ class NtpGun {
 
   // In.
   void receive(Run& run, SteadyTime until);
-  void take_in(Run& run, std::span<const net::Datagram> batch);
+  void take_in(Run& run, net::UdpBatch& socket);
   void match(const net::Datagram& datagram);
   // reply: index in the burst.
   void judge(Run& run, std::size_t reply);
@@ -137,6 +137,8 @@ class NtpGun {
 
   std::vector<std::unique_ptr<net::UdpBatch>> sockets_;
   std::size_t next_socket_ = 0;
+  // Theirs. None for AF_XDP: an epoll stays on its sockets' wait queues, and who frees a packet,
+  // the server's receiving thread over a veth, would look there each time whether to wake us.
   int poll_ = -1;
   SteadyTime next_stamp_{};  // when another transmit time is wanted
 

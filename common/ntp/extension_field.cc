@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstring>
 
 namespace timeball::ntp {
 namespace {
@@ -10,6 +11,18 @@ namespace {
 // field can be that short: without a MAC it has at least 28 octets (RFC 7822, section 7.5.1.4).
 constexpr bool is_mac_length(std::size_t length) {
   return length == 4 || length == 20 || length == 24;
+}
+
+// Appends the type and the length, and returns the room for body and padding, empty when there is
+// none.
+MutableBytes begin_field(ByteWriter& out, FieldType type, std::size_t body_length) {
+  const std::size_t length = kFieldHeaderLength + padded4(body_length);
+  assert(length <= kMaxFieldLength);
+  const MutableBytes field = out.reserve(length);
+  if (field.empty()) return {};
+  store_be16(field.data(), static_cast<std::uint16_t>(type));
+  store_be16(field.data() + 2, static_cast<std::uint16_t>(length));
+  return field.subspan(kFieldHeaderLength);
 }
 
 }  // namespace
@@ -35,22 +48,6 @@ std::optional<ExtensionField> FieldReader::next() {
   return field;
 }
 
-namespace {
-
-// Appends the type and the length, and returns the room for body and padding, empty when there is
-// none.
-MutableBytes begin_field(ByteWriter& out, FieldType type, std::size_t body_length) {
-  const std::size_t length = kFieldHeaderLength + padded4(body_length);
-  assert(length <= kMaxFieldLength);
-  const MutableBytes field = out.reserve(length);
-  if (field.empty()) return {};
-  store_be16(field.data(), static_cast<std::uint16_t>(type));
-  store_be16(field.data() + 2, static_cast<std::uint16_t>(length));
-  return field.subspan(kFieldHeaderLength);
-}
-
-}  // namespace
-
 MutableBytes reserve_field(ByteWriter& out, FieldType type, std::size_t body_length) {
   const MutableBytes room = begin_field(out, type, body_length);
   if (room.empty()) return {};
@@ -61,8 +58,8 @@ MutableBytes reserve_field(ByteWriter& out, FieldType type, std::size_t body_len
 void write_field(ByteWriter& out, FieldType type, Bytes body) {
   const MutableBytes room = begin_field(out, type, body.size());
   if (room.empty()) return;
-  const auto end = std::ranges::copy(body, room.begin()).out;
-  std::fill(end, room.end(), std::uint8_t{0});
+  std::memmove(room.data(), body.data(), body.size());
+  std::ranges::fill(room.subspan(body.size()), std::uint8_t{0});
 }
 
 }  // namespace timeball::ntp

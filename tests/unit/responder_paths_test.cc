@@ -159,10 +159,11 @@ std::vector<Octets> in_memory(Server& server, const Partition& partition,
   for (const std::size_t size : partition) {
     std::vector<net::Datagram> batch(size);
     for (std::size_t i = 0; i < size; ++i) {
-      rooms[i] = requests()[next];
-      batch[i].request = place == Place::kApart ? Bytes(requests()[next]) : Bytes(rooms[i]);
+      const Octets& request = requests()[next++];
+      const bool apart = place == Place::kApart;
+      rooms[i] = apart ? Octets(request.size(), 0xee) : request;
+      batch[i].request = apart ? request : rooms[i];
       batch[i].reply_room = rooms[i];
-      ++next;
       batch[i].peer.port = 40000;
     }
     server.answer(batch, [&](std::span<const net::Datagram> part) {

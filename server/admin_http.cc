@@ -8,23 +8,21 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ip/v6_only.hpp>
-#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
 #include <cstring>
+#include <sstream>
 #include <utility>
 
 #include "common/base/log.h"
 #include "common/net/asio_endpoint.h"
+#include "server/http_stream.h"
 
 namespace timeball::server {
 
@@ -180,57 +178,47 @@ struct AdminHttp::Impl {
 
 namespace {
 
-template <class Impl, class Stream>
-asio::awaitable<void> send_events(std::shared_ptr<Impl> server, Stream& stream) {
+// What goes over the wire.
+template <class Message>
+std::string octets_of(const Message& message) {
+  std::ostringstream out;
+  out << message;
+  return std::move(out).str();
+}
+
+template <class Impl>
+asio::awaitable<void> send_events(std::shared_ptr<Impl> server, HttpStream& stream) {
   std::uint64_t seen = server->events;  // whoever has read the head gets all that comes then
-  beast::tcp_stream& tcp_stream = beast::get_lowest_layer(stream);
   beast::error_code ignored;
-  tcp_stream.socket().set_option(asio::socket_base::send_buffer_size(kStreamBuffer), ignored);
-  // Nor anything once it is dropped.
-  tcp_stream.socket().set_option(asio::socket_base::linger(true, 0), ignored);
+  tcp::socket& socket = stream.tcp().socket();
+  socket.set_option(asio::socket_base::send_buffer_size(kStreamBuffer), ignored);
+  socket.set_option(asio::socket_base::linger(true, 0), ignored);  // nothing once it is dropped
   http::response<http::empty_body> head(http::status::ok, 11);
   head.set(http::field::content_type, "text/event-stream");
   head.keep_alive(false);  // the body ends with the connection
   harden(head);
-  http::response_serializer<http::empty_body> serializer(head);
-  const auto [failed, unused] = co_await http::async_write_header(stream, serializer, kAwait);
-  if (failed) co_return;
+  const std::string start = octets_of(head.base());
+  if (co_await stream.write(start)) co_return;
   while (server->acceptor.is_open()) {
     if (seen == server->events) {
-      tcp_stream.expires_never();
+      stream.tcp().expires_never();
       co_await server->event_came.async_wait(kAwait);
       continue;
     }
     seen = server->events;
     const std::shared_ptr<const std::string> event = server->event;
-    tcp_stream.expires_after(server->limits.deadline);
-    const auto [gone, sent] = co_await asio::async_write(stream, asio::buffer(*event), kAwait);
-    if (gone) co_return;
+    stream.tcp().expires_after(server->limits.deadline);
+    if (co_await stream.write(*event)) co_return;
   }
 }
 
-using TlsStream = asio::ssl::stream<beast::tcp_stream>;
-
-// Closing with octets unread would reset the connection and lose the response.
-asio::awaitable<void> close(beast::tcp_stream& stream) {
-  beast::error_code ignored;
-  stream.socket().shutdown(tcp::socket::shutdown_send, ignored);
-  for (char waste[1024];;) {
-    const auto [end, count] = co_await stream.async_read_some(asio::buffer(waste), kAwait);
-    if (end) co_return;
-  }
-}
-asio::awaitable<void> close(TlsStream& stream) {
-  (void)co_await stream.async_shutdown(kAwait);  // reads until the client's end
-}
-
-template <class Impl, class Stream>
-asio::awaitable<void> serve(std::shared_ptr<Impl> server, Stream& stream, Place place) {
-  beast::flat_buffer buffer(server->limits.header_octets);
+template <class Impl>
+asio::awaitable<void> serve(std::shared_ptr<Impl> server, HttpStream& stream, Place place) {
   http::request_parser<http::empty_body> parser;
   parser.header_limit(server->limits.header_octets);
 
-  const auto [error, unused] = co_await http::async_read_header(stream, buffer, parser, kAwait);
+  beast::error_code error;
+  while (!error && !parser.is_header_done()) error = co_await stream.read_some(parser);
   if (error && !is_malformed(error)) co_return;
   Response response;
   if (error) {
@@ -248,20 +236,22 @@ asio::awaitable<void> serve(std::shared_ptr<Impl> server, Stream& stream, Place 
   harden(response);
   response.keep_alive(false);
   response.prepare_payload();
-  const auto [failed, sent] = co_await http::async_write(stream, response, kAwait);
-  if (!failed) co_await close(stream);
+  const std::string octets = octets_of(response);
+  if (!co_await stream.write(octets)) co_await stream.close();
 }
 
 template <class Impl>
 asio::awaitable<void> serve_socket(std::shared_ptr<Impl> server, tcp::socket socket, Place place) {
-  beast::tcp_stream plain(std::move(socket));
-  plain.expires_after(server->limits.deadline);  // over everything, but for a stream of events
-  if (server->tls == nullptr) co_return co_await serve(server, plain, std::move(place));
-  auto session = server->tls->current()->new_session();
-  if (!session) co_return;  // no memory
-  TlsStream stream(std::move(plain), session.release());
-  const auto [error] = co_await stream.async_handshake(TlsStream::server, kAwait);
-  if (!error) co_await serve(server, stream, std::move(place));
+  SSL* session = nullptr;
+  if (server->tls != nullptr) {
+    session = server->tls->current()->new_session().release();
+    if (session == nullptr) co_return;  // no memory
+  }
+  HttpStream stream(beast::tcp_stream(std::move(socket)), session, server->limits.header_octets);
+  // Over everything, but for a stream of events.
+  stream.tcp().expires_after(server->limits.deadline);
+  if (co_await stream.handshake(asio::ssl::stream_base::server)) co_return;
+  co_await serve(server, stream, std::move(place));
 }
 
 template <class Impl>

@@ -8,19 +8,18 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
-#include <boost/beast/ssl.hpp>
 #include <charconv>
+#include <limits>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include "common/base/printable.h"
+#include "server/http_stream.h"
 
 namespace timeball::server {
 namespace {
@@ -42,7 +41,6 @@ constexpr std::int64_t kUnauthenticated = 16;
 
 using Request = http::request<http::string_body>;
 using Parser = http::response_parser<http::string_body>;
-using TlsStream = beast::ssl_stream<beast::tcp_stream>;
 
 // "HOST:PORT", "[ADDRESS]:PORT".
 struct Place {
@@ -57,15 +55,14 @@ struct Place {
 };
 
 // One connection, with TLS or without.
-struct Connection {
-  explicit Connection(asio::io_context& context, asio::ssl::context* tls) {
-    if (tls != nullptr) {
-      encrypted.emplace(context, *tls);
-    } else {
-      plain.emplace(context);
-    }
-  }
-  beast::tcp_stream& tcp() { return plain ? *plain : encrypted->next_layer(); }
+class Connection {
+ public:
+  // Throws std::bad_alloc.
+  Connection(asio::io_context& context, asio::ssl::context* tls)
+      : session_(tls != nullptr ? new_session(*tls) : nullptr),
+        stream_(beast::tcp_stream(context), session_, std::numeric_limits<std::size_t>::max()) {}
+
+  beast::tcp_stream& tcp() { return stream_.tcp(); }
 
   awaitable<error_code> open(const Place& place) {
     tcp::resolver resolver(tcp().get_executor());
@@ -75,38 +72,37 @@ struct Connection {
     if (unreachable) co_return unreachable;
     error_code ignored;
     tcp().socket().set_option(tcp::no_delay(true), ignored);
-    if (!encrypted) co_return error_code();
-    error_code number;
-    asio::ip::make_address(place.host, number);
-    if (!number) {
-      X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(encrypted->native_handle()), place.host.c_str());
-    } else {
-      SSL_set_tlsext_host_name(encrypted->native_handle(), place.host.c_str());
-      SSL_set1_host(encrypted->native_handle(), place.host.c_str());
-    }
-    const auto [refused] =
-        co_await encrypted->async_handshake(asio::ssl::stream_base::client, kAwait);
-    co_return refused;
+    if (session_ != nullptr) expect(place.host);
+    co_return co_await stream_.handshake(asio::ssl::stream_base::client);
   }
-  awaitable<error_code> write(Request& request) {
-    if (plain) co_return std::get<0>(co_await http::async_write(*plain, request, kAwait));
-    co_return std::get<0>(co_await http::async_write(*encrypted, request, kAwait));
-  }
-  awaitable<error_code> read(Parser& parser) {
-    if (plain) co_return std::get<0>(co_await http::async_read(*plain, buffer, parser, kAwait));
-    co_return std::get<0>(co_await http::async_read(*encrypted, buffer, parser, kAwait));
+  awaitable<error_code> write(const Request& request) {
+    std::ostringstream octets;
+    octets << request;
+    co_return co_await stream_.write(octets.view());
   }
   // The header, or some more of the body.
-  awaitable<error_code> read_some(Parser& parser) {
-    if (plain) {
-      co_return std::get<0>(co_await http::async_read_some(*plain, buffer, parser, kAwait));
+  awaitable<error_code> read_some(Parser& parser) { return stream_.read_some(parser); }
+
+ private:
+  static SSL* new_session(asio::ssl::context& tls) {
+    SSL* session = SSL_new(tls.native_handle());
+    if (session == nullptr) throw std::bad_alloc();
+    return session;
+  }
+  // Whose certificate it must be.
+  void expect(const std::string& host) {
+    error_code number;
+    asio::ip::make_address(host, number);
+    if (!number) {
+      X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(session_), host.c_str());
+    } else {
+      SSL_set_tlsext_host_name(session_, host.c_str());
+      SSL_set1_host(session_, host.c_str());
     }
-    co_return std::get<0>(co_await http::async_read_some(*encrypted, buffer, parser, kAwait));
   }
 
-  std::optional<beast::tcp_stream> plain;
-  std::optional<TlsStream> encrypted;
-  beast::flat_buffer buffer;
+  SSL* session_;  // the stream's; null without TLS
+  HttpStream stream_;
 };
 
 Result<json::object> parse_answer(const http::response<http::string_body>& response) {
@@ -211,11 +207,13 @@ struct EtcdClient::Impl {
     if (fresh) {
       if (const error_code error = co_await connection->open(places[at])) co_return failed(error);
     }
-    Request request = request_of(path, body);
+    const Request request = request_of(path, body);
     if (const error_code error = co_await connection->write(request)) co_return failed(error);
     Parser parser;
     parser.body_limit(kMaxAnswer);
-    if (const error_code error = co_await connection->read(parser)) co_return failed(error);
+    while (!parser.is_done()) {
+      if (const error_code error = co_await connection->read_some(parser)) co_return failed(error);
+    }
     connection->tcp().expires_never();
     const auto& response = parser.get();
     auto answer = parse_answer(response);
@@ -253,7 +251,7 @@ struct EtcdClient::Impl {
     };
     watching->tcp().expires_after(kDeadline);
     if (const error_code error = co_await watching->open(places[at])) co_return failed(error);
-    Request request = watch_request(key);
+    const Request request = watch_request(key);
     if (const error_code error = co_await watching->write(request)) co_return failed(error);
     watching->tcp().expires_after(kWatchLife);
     Parser parser;

@@ -15,9 +15,7 @@
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
-#include <boost/beast/http/write.hpp>
 #include <cstring>
-#include <sstream>
 #include <utility>
 
 #include "common/base/log.h"
@@ -178,14 +176,6 @@ struct AdminHttp::Impl {
 
 namespace {
 
-// What goes over the wire.
-template <class Message>
-std::string octets_of(const Message& message) {
-  std::ostringstream out;
-  out << message;
-  return std::move(out).str();
-}
-
 template <class Impl>
 asio::awaitable<void> send_events(std::shared_ptr<Impl> server, HttpStream& stream) {
   std::uint64_t seen = server->events;  // whoever has read the head gets all that comes then
@@ -242,12 +232,13 @@ asio::awaitable<void> serve(std::shared_ptr<Impl> server, HttpStream& stream, Pl
 
 template <class Impl>
 asio::awaitable<void> serve_socket(std::shared_ptr<Impl> server, tcp::socket socket, Place place) {
-  SSL* session = nullptr;
+  OpenSsl<SSL, SSL_free> session;
   if (server->tls != nullptr) {
-    session = server->tls->current()->new_session().release();
-    if (session == nullptr) co_return;  // no memory
+    session = server->tls->current()->new_session();
+    if (!session) co_return;  // no memory
   }
-  HttpStream stream(beast::tcp_stream(std::move(socket)), session, server->limits.header_octets);
+  HttpStream stream(beast::tcp_stream(std::move(socket)), std::move(session),
+                    server->limits.header_octets);
   // Over everything, but for a stream of events.
   stream.tcp().expires_after(server->limits.deadline);
   if (co_await stream.handshake(asio::ssl::stream_base::server)) co_return;

@@ -11,11 +11,9 @@
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
-#include <boost/beast/http/write.hpp>
 #include <charconv>
-#include <limits>
+#include <new>
 #include <optional>
-#include <sstream>
 #include <utility>
 
 #include "common/base/printable.h"
@@ -54,56 +52,36 @@ struct Place {
   std::string port;
 };
 
-// One connection, with TLS or without.
-class Connection {
- public:
-  // Throws std::bad_alloc.
-  Connection(asio::io_context& context, asio::ssl::context* tls)
-      : session_(tls != nullptr ? new_session(*tls) : nullptr),
-        stream_(beast::tcp_stream(context), session_, std::numeric_limits<std::size_t>::max()) {}
+// Throws std::bad_alloc.
+OpenSsl<SSL, SSL_free> new_session(asio::ssl::context& tls) {
+  OpenSsl<SSL, SSL_free> session(SSL_new(tls.native_handle()));
+  if (!session) throw std::bad_alloc();
+  return session;
+}
 
-  beast::tcp_stream& tcp() { return stream_.tcp(); }
+// Whose certificate it must be.
+void expect(SSL* session, const std::string& host) {
+  error_code number;
+  asio::ip::make_address(host, number);
+  if (!number) {
+    X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(session), host.c_str());
+  } else {
+    SSL_set_tlsext_host_name(session, host.c_str());
+    SSL_set1_host(session, host.c_str());
+  }
+}
 
-  awaitable<error_code> open(const Place& place) {
-    tcp::resolver resolver(tcp().get_executor());
-    const auto [unknown, found] = co_await resolver.async_resolve(place.host, place.port, kAwait);
-    if (unknown) co_return unknown;
-    const auto [unreachable, where] = co_await tcp().async_connect(found, kAwait);
-    if (unreachable) co_return unreachable;
-    error_code ignored;
-    tcp().socket().set_option(tcp::no_delay(true), ignored);
-    if (session_ != nullptr) expect(place.host);
-    co_return co_await stream_.handshake(asio::ssl::stream_base::client);
-  }
-  awaitable<error_code> write(const Request& request) {
-    std::ostringstream octets;
-    octets << request;
-    co_return co_await stream_.write(octets.view());
-  }
-  // The header, or some more of the body.
-  awaitable<error_code> read_some(Parser& parser) { return stream_.read_some(parser); }
-
- private:
-  static SSL* new_session(asio::ssl::context& tls) {
-    SSL* session = SSL_new(tls.native_handle());
-    if (session == nullptr) throw std::bad_alloc();
-    return session;
-  }
-  // Whose certificate it must be.
-  void expect(const std::string& host) {
-    error_code number;
-    asio::ip::make_address(host, number);
-    if (!number) {
-      X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(session_), host.c_str());
-    } else {
-      SSL_set_tlsext_host_name(session_, host.c_str());
-      SSL_set1_host(session_, host.c_str());
-    }
-  }
-
-  SSL* session_;  // the stream's; null without TLS
-  HttpStream stream_;
-};
+awaitable<error_code> connect(HttpStream& stream, const Place& place) {
+  tcp::resolver resolver(stream.tcp().get_executor());
+  const auto [unknown, found] = co_await resolver.async_resolve(place.host, place.port, kAwait);
+  if (unknown) co_return unknown;
+  const auto [unreachable, where] = co_await stream.tcp().async_connect(found, kAwait);
+  if (unreachable) co_return unreachable;
+  error_code ignored;
+  stream.tcp().socket().set_option(tcp::no_delay(true), ignored);
+  if (SSL* const session = stream.session()) expect(session, place.host);
+  co_return co_await stream.handshake(asio::ssl::stream_base::client);
+}
 
 Result<json::object> parse_answer(const http::response<http::string_body>& response) {
   error_code error;
@@ -177,7 +155,10 @@ struct EtcdClient::Impl {
     for (const std::string& endpoint : config.endpoints) places.emplace_back(endpoint);
   }
 
-  asio::ssl::context* tls_or_null() { return config.ca.empty() ? nullptr : &tls; }
+  // With TLS, or without.
+  void renew(std::optional<HttpStream>& stream) {
+    stream.emplace(beast::tcp_stream(context), config.ca.empty() ? nullptr : new_session(tls));
+  }
   const std::string& endpoint() const { return config.endpoints[at]; }
 
   Request request_of(std::string_view path, const json::object& body) const {
@@ -202,12 +183,13 @@ struct EtcdClient::Impl {
       return fail(endpoint() + ": " + error.message());
     };
     const bool fresh = !connection;
-    if (fresh) connection.emplace(context, tls_or_null());
+    if (fresh) renew(connection);
     connection->tcp().expires_after(kDeadline);
     if (fresh) {
-      if (const error_code error = co_await connection->open(places[at])) co_return failed(error);
+      if (const error_code error = co_await connect(*connection, places[at]))
+        co_return failed(error);
     }
-    const Request request = request_of(path, body);
+    const std::string request = octets_of(request_of(path, body));
     if (const error_code error = co_await connection->write(request)) co_return failed(error);
     Parser parser;
     parser.body_limit(kMaxAnswer);
@@ -245,13 +227,13 @@ struct EtcdClient::Impl {
   }
 
   awaitable<Error> watch(std::string_view key, const std::function<void()>& told) {
-    watching.emplace(context, tls_or_null());
+    renew(watching);
     const auto failed = [this](const error_code& error) {
       return Error{endpoint() + ": " + error.message()};
     };
     watching->tcp().expires_after(kDeadline);
-    if (const error_code error = co_await watching->open(places[at])) co_return failed(error);
-    const Request request = watch_request(key);
+    if (const error_code error = co_await connect(*watching, places[at])) co_return failed(error);
+    const std::string request = octets_of(watch_request(key));
     if (const error_code error = co_await watching->write(request)) co_return failed(error);
     watching->tcp().expires_after(kWatchLife);
     Parser parser;
@@ -273,8 +255,8 @@ struct EtcdClient::Impl {
   std::vector<Place> places;
   std::size_t at = 0;  // the endpoint that answered last
   std::string token;
-  std::optional<Connection> connection;
-  std::optional<Connection> watching;
+  std::optional<HttpStream> connection;
+  std::optional<HttpStream> watching;
 };
 
 Result<std::unique_ptr<EtcdClient>> EtcdClient::make(asio::io_context& context,

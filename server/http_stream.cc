@@ -24,9 +24,9 @@ constexpr std::size_t kMaxRead = 65'536;
 using TlsStream = asio::ssl::stream<beast::tcp_stream>;
 using AnyStream = std::variant<beast::tcp_stream, TlsStream>;
 
-AnyStream stream_over(beast::tcp_stream tcp, SSL* session) {
-  if (session == nullptr) return tcp;
-  return TlsStream(std::move(tcp), session);
+AnyStream stream_over(beast::tcp_stream tcp, OpenSsl<SSL, SSL_free> session) {
+  if (!session) return tcp;
+  return TlsStream(std::move(tcp), session.release());
 }
 
 }  // namespace
@@ -46,13 +46,19 @@ struct HttpStream::Impl {
   beast::flat_buffer buffer;
 };
 
-HttpStream::HttpStream(beast::tcp_stream tcp, SSL* session, std::size_t buffer)
-    : impl_(new Impl{stream_over(std::move(tcp), session), beast::flat_buffer(buffer)}) {}
+HttpStream::HttpStream(beast::tcp_stream tcp, OpenSsl<SSL, SSL_free> session, std::size_t buffer)
+    : impl_(new Impl{stream_over(std::move(tcp), std::move(session)), beast::flat_buffer(buffer)}) {
+}
 HttpStream::~HttpStream() = default;
 
 beast::tcp_stream& HttpStream::tcp() {
   auto* tls = std::get_if<TlsStream>(&impl_->stream);
   return tls != nullptr ? tls->next_layer() : std::get<beast::tcp_stream>(impl_->stream);
+}
+
+SSL* HttpStream::session() {
+  auto* tls = std::get_if<TlsStream>(&impl_->stream);
+  return tls != nullptr ? tls->native_handle() : nullptr;
 }
 
 awaitable<HttpStream::ErrorCode> HttpStream::handshake(

@@ -12,22 +12,40 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/basic_parser.hpp>
+#include <boost/beast/http/write.hpp>
+#include <limits>
 #include <memory>
+#include <sstream>
+#include <string>
 #include <string_view>
+#include <utility>
+
+#include "common/base/openssl_handle.h"
 
 namespace timeball::server {
+
+// A message, or a header alone, as it goes over the wire.
+template <class Message>
+std::string octets_of(const Message& message) {
+  std::ostringstream out;
+  out << message;
+  return std::move(out).str();
+}
 
 class HttpStream {
  public:
   using ErrorCode = boost::beast::error_code;
 
-  // `buffer` octets of what the peer sent may wait to be parsed. It owns `session`; without one
-  // all passes in clear text.
-  HttpStream(boost::beast::tcp_stream tcp, SSL* session, std::size_t buffer);
+  // Without a session all passes in clear text. `buffer` octets of what the peer sent may wait to
+  // be parsed.
+  HttpStream(boost::beast::tcp_stream tcp, OpenSsl<SSL, SSL_free> session,
+             std::size_t buffer = std::numeric_limits<std::size_t>::max());
   ~HttpStream();
 
   // For connecting, socket options and the deadline, which is over all that is done here.
   boost::beast::tcp_stream& tcp();
+  // Null: clear text.
+  SSL* session();
   // TLS's; done at once where there is none.
   boost::asio::awaitable<ErrorCode> handshake(boost::asio::ssl::stream_base::handshake_type side);
   // All of the octets.

@@ -20,7 +20,7 @@ FUZZ_BUDGET = 360  # seconds for all fuzz targets together, in wall time
 # Line tables are all of the debug information that reports need: the rest is a tenth of a build.
 SANITIZED = ["-Dbuildtype=plain", "-Doptimization=1", "-Ddebug=false", "-Db_ndebug=false", "-Db_lundef=false",
              "-Dbench=disabled"]
-BUILD_LIMIT = 3000  # seconds; with nothing in ccache a slow machine of two cores has taken half of that
+BUILD_LIMIT = 3000  # seconds; with nothing in ccache a slow machine of two cores has taken 1,800
 SIM_SEED = 10001  # what is shown; 1 to 1000 are for tuning
 TSAN_TESTS = ("base", "ke_service", "shard")  # those whose subject is shared between threads
 

@@ -8,7 +8,6 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <boost/system/system_error.hpp>
-#include <limits>
 #include <string>
 
 namespace timeball::server {
@@ -19,12 +18,11 @@ namespace http = boost::beast::http;
 using asio::ip::tcp;
 using Parser = http::response_parser<http::string_body>;
 
-constexpr std::size_t kNoLimit = std::numeric_limits<std::size_t>::max();
-
 // Both ends of a connection; what the peer sent lies in the kernel when the stream reads.
 class Connection {
  public:
-  explicit Connection(std::size_t buffer = kNoLimit) : stream_(accepted(), nullptr, buffer) {}
+  Connection() : stream_(accepted(), nullptr) {}
+  explicit Connection(std::size_t buffer) : stream_(accepted(), nullptr, buffer) {}
 
   void peer_sends(std::string_view octets) {
     boost::system::error_code error;

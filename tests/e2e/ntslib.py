@@ -735,21 +735,22 @@ class NtpSocket:
         """
         return self.replies_to_all([packet])
 
-    def replies_to_all(self, packets):
+    def replies_to_all(self, packets, sentinels=1):
+        """As replies(). sentinels: how many plain requests in turn may stay without a reply, where some are lost."""
         for packet in packets:
             self.send(packet)
-        sentinel = plain_request()
-        self.send(sentinel)
         found = []
-        while True:
-            reply = self.receive()
-            assert reply is not None, "the server no longer answers plain requests"
-            if reply[24:32] == sentinel[40:48]:
-                break
-            found.append(reply)
-        while (late := self.receive(0.005)) is not None:
-            found.append(late)
-        return found
+        transmits = []  # of the sentinels
+        for _ in range(sentinels):
+            sentinel = plain_request()
+            transmits.append(sentinel[40:48])
+            self.send(sentinel)
+            while (reply := self.receive(5.0 / sentinels)) is not None:
+                if reply[24:32] in transmits:
+                    found += iter(lambda: self.receive(0.005), None)
+                    return [late for late in found if late[24:32] not in transmits]
+                found.append(reply)
+        raise AssertionError("the server no longer answers plain requests")
 
     def plain(self, **options):
         packet = plain_request(**options)

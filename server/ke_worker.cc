@@ -144,6 +144,7 @@ void KeWorker::stop_here() {
 
 // Nothing ends it but stop(): an error, whatever it is, may pass.
 awaitable<void> KeWorker::accept_loop(Listener& listener) {
+  listener.queue.was_empty(read_monotonic_time());  // or as good as: nobody has looked before
   while (listener.acceptor.is_open()) {
     std::string trouble;
     try {

@@ -48,6 +48,10 @@ NetworkNamespaces::NetworkNamespaces(bool veth) {
   shell("ethtool -K client tx off >/dev/null");
   shell("ip address add 2001:db8::2/64 dev client nodad");
   shell("ip address add 192.0.2.2/24 dev client && ip link set client up && ip link set lo up");
+  enter(server_);
+  // A moment later than its address says: until then it drops what it is to send.
+  shell("timeout 10 sh -c 'until ip link show server | grep -q UP,LOWER_UP.*UP; do :; done'");
+  enter(client_);
 }
 
 NetworkNamespaces::~NetworkNamespaces() {

@@ -128,7 +128,7 @@ def test_events_come_once_a_second(server):
         assert events.response.headers["Content-Type"] == "text/event-stream"
         first, second, third = events.next(), events.next(), events.next()
         assert set(first) == STATUS
-        assert 1.5 < third["uptime_s"] - first["uptime_s"] < 4
+        assert 1.5 < third["uptime_s"] - first["uptime_s"] < 10
         assert first["now"] < second["now"] < third["now"]
 
 
@@ -447,7 +447,7 @@ def test_busiest_clients_of_the_last_minute(start):
                 ask(source, count)
             time.sleep(1)
             clients = json.loads(get(d, "/api/v1/clients")[2])["clients"]
-            return len(clients) == 2 and clients
+            return len(clients) == 2 and clients[0]["requests"] > 8 and clients
 
         clients = daemons.wait_for(told, 90, what="a whole minute")
         assert clients[0]["address"] == "127.0.0.3" and clients[1]["address"] in ("127.0.0.2", "127.0.0.1")

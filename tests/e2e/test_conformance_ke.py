@@ -225,6 +225,7 @@ def test_line_06_endless_request_is_cut_off(daemon):
         with pytest.raises(OSError):  # closed on us: no more is swallowed
             for _ in range(1000):
                 c.send(nts.record(0x7FF, bytes(1000)))
+                time.sleep(0.005)
 
 
 def test_line_07_one_response_to_two_requests_at_once(daemon):
@@ -264,7 +265,7 @@ def test_line_07_octets_after_end_of_message_are_ignored(daemon, garbage):
 def test_line_08_close_notify_follows_the_response(daemon):
     stream = assert_answered(daemon.ke(nts.ke_request())).stream
     assert stream.close_notify and stream.eof
-    assert stream.elapsed < 1.5, "closed by the deadline only"
+    assert stream.elapsed < 5, "closed by the deadline only"
 
 
 def test_line_08_response_is_one_tls_record(daemon):
@@ -303,13 +304,13 @@ def test_line_08_clients_that_vanish_do_no_harm(daemon):
 
 @pytest.fixture(scope="module")
 def hasty_daemon(start):
-    with start({"nts_ke.deadline": "2s"}) as d:
+    with start({"nts_ke.deadline": "5s"}) as d:
         yield d
 
 
 def assert_deadline(began):
     elapsed = time.monotonic() - began  # since before the connection
-    assert 1.9 < elapsed < 7, f"deadline of 2 s came after {elapsed:.1f} s"
+    assert 4.9 < elapsed < 15, f"deadline of 5 s came after {elapsed:.1f} s"
 
 
 def assert_error_1_and_close(stream):
@@ -322,7 +323,7 @@ def test_line_09_silent_client_gets_error_1_at_the_deadline(hasty_daemon):
     began = time.monotonic()
     with nts.TlsClient(HOST, hasty_daemon.ke_port) as c:
         c.handshake()
-        stream = c.receive(10)
+        stream = c.receive(20)
         assert_error_1_and_close(stream)
         assert_deadline(began)
 
@@ -332,7 +333,7 @@ def test_line_09_dripping_does_not_put_the_deadline_off(hasty_daemon):
     with nts.TlsClient(HOST, hasty_daemon.ke_port) as c:
         c.handshake()
         stream = nts.Stream()
-        while not stream.eof and time.monotonic() < began + 10:
+        while not stream.eof and time.monotonic() < began + 20:
             try:
                 c.send(nts.record(0x7FF, b"x"))
             except OSError:
@@ -348,7 +349,7 @@ def test_line_09_dripping_does_not_put_the_deadline_off(hasty_daemon):
 @pytest.mark.parametrize("octets", [b"", b"\x16\x03\x01\x02\x00\x01\x00"])
 def test_line_09_before_the_handshake_ends_plain_close(hasty_daemon, octets):
     began = time.monotonic()
-    with socket.create_connection((HOST, hasty_daemon.ke_port), 10) as s:
+    with socket.create_connection((HOST, hasty_daemon.ke_port), 20) as s:
         s.sendall(octets)
         try:
             assert s.recv(100) == b"", "octets before the handshake ended"
@@ -390,7 +391,7 @@ def test_line_11_ended_before_end_of_message_error_1(daemon, octets):
         c.send_close_notify()
         stream = c.receive()
         assert_error_1_and_close(stream)
-        assert stream.elapsed < 1.4, "only at the deadline"
+        assert stream.elapsed < 5, "only at the deadline"
 
 
 @pytest.mark.parametrize("octets", [b"", nts.ke_request()[:-1]])
@@ -401,7 +402,7 @@ def test_line_11_tcp_end_before_end_of_message(daemon, octets):
         c.half_close()
         stream = c.receive()
         assert_error_1_and_close(stream)  # only the client's half is closed
-        assert stream.elapsed < 1.4, "only at the deadline"
+        assert stream.elapsed < 5, "only at the deadline"
     assert_answered(daemon.ke(nts.ke_request()))
 
 

@@ -666,6 +666,7 @@ def test_line_55_retired_generation_gets_a_nak(start):
     keys.write(d.key_file)
     with d, d.ntp() as s:
         after = daemons.wait_for(lambda: rotated_from(d, keys), what="rotation")
+        d.metrics()  # told by the thread that rotates: the shards have the keys, too
         assert [g[0] for g in after.generations] == [102, 101, 100, 99]
         for identifier, key in keys.generations[:-1]:
             s.nts(daemons.made_up_association((identifier, key)))
@@ -683,15 +684,15 @@ def test_line_55_rotation_disturbs_nobody(start):
     with start({"keys.rotation": "1s"}) as d, d.ntp() as s:
         associations = [d.associate(aead) for aead in nts.AEADS]
         identifiers = set()
-        deadline = time.monotonic() + 4.5
-        while time.monotonic() < deadline:
+        deadline = time.monotonic() + 15
+        while len(identifiers) < 5 and time.monotonic() < deadline:
             for a in associations:
                 length = len(a.cookies[0])
                 for cookie in s.nts(a, cookie=a.take()).cookies:
                     assert len(cookie) == length
                     identifiers.add(daemons.cookie_key_id(cookie))
             time.sleep(0.05)
-        assert len(identifiers) >= 4
+        assert len(identifiers) >= 5
         assert d.verdict("nak") == 0
 
 
@@ -820,7 +821,7 @@ def test_line_60_a_share_is_let_through(start):
         for _ in range(400):
             s.send(nts.plain_request())
         plain = sum(1 for _ in iter(lambda: s.receive(2), None))
-        assert 60 <= plain <= 140  # 100 expected; six standard deviations are 52
+        assert 48 <= plain <= 153  # 100 expected; six standard deviations are 52
         for _ in range(100):
             s.send(nts.nts_request(a, cookie=a.cookies[0]).packet)
         assert 5 <= sum(1 for _ in iter(lambda: s.receive(2), None)) <= 50

@@ -192,13 +192,13 @@ def test_rate_in_all(start):
 
 
 def test_who_has_waited_for_too_long_is_refused_and_who_has_gone_costs_nothing(start):
-    with start({"nts_ke.deadline": "2s", "nts_ke.threads": 1}) as d, contextlib.ExitStack() as stack:
+    with start({"nts_ke.deadline": "5s", "nts_ke.threads": 1}) as d, contextlib.ExitStack() as stack:
         os.kill(d.process.pid, signal.SIGSTOP)
         daemons.wait_for(lambda: stopped(d), what="it to stop")
         waiting = [stack.enter_context(connect(d)) for _ in range(5)]
         for c in waiting[:2]:
             c.close()
-        time.sleep(0.8)  # the patience is 0.4 s
+        time.sleep(1.5)  # the patience is 1 s
         os.kill(d.process.pid, signal.SIGCONT)
         assert all(is_reset(c) for c in waiting[2:])
         assert ended(d, "refused_wait") == 3
@@ -233,6 +233,7 @@ def test_descriptors_exhausted_and_recovered(start):
     with start({"nts_ke.threads": 1, "ntp.shards": 1}) as d, d.ntp() as s:
         association = d.associate()
         daemons.wait_for(lambda: d.metric("timeball_nts_ke_connections_open") == 0, what="quiet")
+        began = time.monotonic()
         with no_more_descriptors(d):
             before = cpu_time(d)
             with connect(d) as pending:
@@ -242,7 +243,7 @@ def test_descriptors_exhausted_and_recovered(start):
                 assert not is_reset(pending, 0.1)
                 used = cpu_time(d) - before
         assert used < 0.5, f"spins: {used} s of CPU time in 1.1 s"
-        assert 0 < ended(d, "accept_error") < 40
+        assert 0 < ended(d, "accept_error") < 20 * (time.monotonic() - began) + 15
         assert d.get("/healthz")[0] == 200
         d.command("keys", "verify")
         daemons.wait_for(lambda: ended(d, "closed_early") == 1, what="the one that waited to be taken and left")

@@ -123,10 +123,10 @@ def test_receiver_answers_ubx(shared):
 
 def test_nothing_is_kept_for_who_opens_a_line_later(shared):
     """As on a real line: octets that nobody hears are lost."""
-    time.sleep(2.2)
+    time.sleep(4.2)
     with shared.line("gnss") as line:
         heard = line.read_until(lambda h: h.count(b"$GNRMC") >= 1 and h.endswith(b"\r\n"))
-    assert heard.count(b"$GNRMC") == 1
+    assert heard.count(b"$GNRMC") <= 2  # a second passes if this process stands still
 
 
 def test_pulses_are_stamped_within_the_interrupts_latency(shared):
@@ -154,7 +154,8 @@ def test_status_counts(shared):
     before = shared.status()
     time.sleep(1.5)
     after = shared.status()
-    assert after["gnss"]["pulses"] - before["gnss"]["pulses"] in (1, 2, 3)
+    elapsed = (after["utc_ns"] - before["utc_ns"]) / SECOND
+    assert after["gnss"]["pulses"] - before["gnss"]["pulses"] == pytest.approx(elapsed, abs=1.1)
     assert after["gnss"]["octets_sent"] > before["gnss"]["octets_sent"]
     assert after["rubidium"]["stores"] == 0
     assert after["utc_ns"] - before["utc_ns"] > 1.4 * SECOND
@@ -179,8 +180,8 @@ def test_a_command_without_an_end_is_refused(shared):
 
 
 def test_garbage(shared):
+    assert shared.command("gnss garbage 2s") == "ok"
     with shared.line("gnss") as line:
-        assert shared.command("gnss garbage 2s") == "ok"
         heard = line.read_until(lambda h: len(h) > 200)
         assert b"$GNRMC" not in heard.replace(heard[:80], b"")  # what was under way may end
         line.read_until(lambda h: b"$GNRMC" in h[200:])

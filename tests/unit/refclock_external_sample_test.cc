@@ -70,7 +70,9 @@ TEST(NtpShm, WhatIsNoTimeIsBad) {
 class NtpShmUnit : public testing::Test {
  protected:
   static constexpr unsigned kUnit = 213;
-  void TearDown() override {
+  void SetUp() override { remove(); }  // what a killed run has left
+  void TearDown() override { remove(); }
+  static void remove() {
     const int id = ::shmget(0x4e545030 + static_cast<int>(kUnit), 0, 0);
     if (id >= 0) ::shmctl(id, IPC_RMID, nullptr);
   }

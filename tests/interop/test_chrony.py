@@ -31,7 +31,7 @@ def test_establishes_nts_and_stays_synchronised(server, chrony):
     assert (auth["Mode"], auth["Type"], auth["KLen"], auth["CLen"]) == ("NTS", 15, 256, 100)
     assert (auth["NAK"], auth["Atmp"]) == (0, 0), auth
     data = chrony.ntpdata()  # a reply that comes after the next request is not valid
-    assert data["Total TX"] - data["Total valid RX"] <= 8, data
+    assert int(data["Total TX"]) - int(data["Total valid RX"]) <= 8, data
     assert data["Authenticated"] == "Yes", data
     assert data["Remote port"] == str(server.ntp_port), "record 7 was not honoured"
     wait_for(chrony.synchronised, 10, "still synchronised")

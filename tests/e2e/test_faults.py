@@ -49,16 +49,12 @@ def still_open(connections):
 def test_out_of_descriptors_ntp_goes_on_and_ke_resumes(start):
     with start({"nts_ke.deadline": "60s"}, descriptors=64) as d, d.ntp() as s:
         a = d.associate()
-        began = time.monotonic()
         idle = open_connections(d, 150)
         assert len(idle) > 64
         daemons.wait_for(lambda: d.metric("timeball_nts_ke_connections_total", outcome="refused_total") > 0,
                          what="NTS-KE to be full")
-        try:
+        with pytest.raises((OSError, nts.TlsFailure)):  # at once: the silent give way after 0.6 s
             d.ke(nts.ke_request(), timeout=0.7)
-            assert time.monotonic() > began + 0.6, "served, where the silent give way after 0.6 s only"
-        except (OSError, nts.TlsFailure):
-            pass
         for _ in range(20):
             s.nts(a)
         close_all(idle)
@@ -274,8 +270,7 @@ def test_service_across_every_rotation_restart_and_identifier_wrap(start):
                 for a in associations:
                     identifiers.update(daemons.cookie_key_id(c) for c in s.nts(a).cookies)
                 time.sleep(0.05)
-    # A key is the current one for a second only: some may never have been seen.
-    assert identifiers & {0xFFFFFFFE, 0xFFFFFFFF} and identifiers & set(range(16)), identifiers
+    assert {0xFFFFFFFF, 0, 1} <= identifiers, identifiers
 
 
 def test_cookie_length_is_one_for_ever(start):

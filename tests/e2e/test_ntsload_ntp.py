@@ -122,7 +122,7 @@ def test_same_clock_shows_the_way_to_and_from_the_wire(server):
     assert histogram(run, "t3_to_wire")["count"] == 500
     # T3 is set to when the reply is expected to leave: the median lies about zero, either side.
     assert -1e6 < histogram(run, "t3_to_wire")["p50_ns"] < 1e8
-    assert histogram(run, "wire_to_t2")["count"] > 0
+    assert histogram(run, "wire_to_t2")["count"] > 10
     assert 0 <= histogram(run, "wire_to_t2")["p50_ns"] < 1e8
 
 

@@ -443,7 +443,7 @@ def test_no_tls_at_all(pki):
 
 def test_handshake_that_does_not_end(pki):
     with FaultServer(pki, raw=b"") as server:
-        expect(query(server, patience=2), TLS, "does not finish the TLS handshake in time")
+        expect(query(server, patience=1), TLS, "does not finish the TLS handshake in time")
 
 
 def test_connection_closed_in_the_handshake():
@@ -509,7 +509,7 @@ def test_response_that_ends_early(pki):
 
 def test_no_response(pki):
     with FaultServer(pki, respond=response(None)) as server:
-        expect(query(server, patience=2), KE, "did not send any record in time")
+        expect(query(server, patience=1), KE, "did not send any record in time")
 
 
 def test_response_without_end(pki):
@@ -522,14 +522,14 @@ def test_response_without_end(pki):
 
 def test_silent_udp(pki):
     with FaultServer(pki, ntp=lambda s, p: []) as server:
-        expect(query(server, patience=2), NO_REPLY, "no reply to the NTP request of", "nor to one of 48 octets", "firewall")
+        expect(query(server, patience=1), NO_REPLY, "no reply to the NTP request of", "nor to one of 48 octets", "firewall")
         assert [len(p) > 48 for p in server.packets] == [True, False]
 
 
 def test_filter_on_long_packets(pki):
     short_only = lambda s, p: good_reply(s, p) if len(p) == 48 else []
     with FaultServer(pki, ntp=short_only) as server:
-        expect(query(server, "--aead", 15, patience=2), NO_REPLY, "one of 48 octets without NTS is answered",
+        expect(query(server, "--aead", 15, patience=1), NO_REPLY, "one of 48 octets without NTS is answered",
                "filter on long packets", "record 7", "AEAD 30")
 
 

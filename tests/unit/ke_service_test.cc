@@ -380,7 +380,7 @@ TEST_F(KeServiceTest, AClientWithNaglesAlgorithmDoesNotWaitForDelayedAcknowledge
     each.push_back(steady_clock::now() - begun);
   }
   std::ranges::sort(each);
-  EXPECT_LT(each[each.size() / 4], 35ms) << "40 ms each when they wait";
+  EXPECT_LT(each[each.size() / 2], 35ms) << "40 ms each when they wait";
 }
 
 TEST_F(KeServiceTest, ARequestInPiecesOfOneOctetIsTheSame) {
@@ -448,7 +448,7 @@ TEST_F(KeServiceTest, TheDeadlineAfterTheHandshakeIsError1) {
   EXPECT_EQ(client.receive(), kErrorBadRequest);
   EXPECT_TRUE(client.closed_properly());
   EXPECT_GE(steady_clock::now() - begun, 990ms);
-  EXPECT_LT(steady_clock::now() - begun, 5s);
+  EXPECT_LT(steady_clock::now() - begun, 2s);
   client.tcp().close();
   expect_only(KeOutcome::kDeadline);
 }
@@ -465,7 +465,7 @@ TEST_F(KeServiceTest, TricklingDoesNotMoveTheDeadline) {
     std::this_thread::sleep_for(10ms);
   }
   EXPECT_EQ(client.receive(), kErrorBadRequest);
-  EXPECT_LT(steady_clock::now() - begun, 5s);
+  EXPECT_LT(steady_clock::now() - begun, 2s);
 }
 
 TEST_F(KeServiceTest, TheDeadlineBeforeTheHandshakeIsAPlainClose) {

@@ -36,7 +36,7 @@
 namespace timeball::net {
 namespace {
 
-constexpr int kPatience_ms = 10'000;
+constexpr int kPatience_ms = 2000;
 constexpr int kSilence_ms = 50;
 
 Endpoint at(std::string_view address, std::uint16_t port = 0) {

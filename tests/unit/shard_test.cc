@@ -64,7 +64,7 @@ class Client {
   ~Client() { ::close(socket_); }
 
   // The reply; empty when none came in time.
-  std::vector<std::uint8_t> ask(Bytes request, int timeout_ms = 10'000) {
+  std::vector<std::uint8_t> ask(Bytes request, int timeout_ms = 2000) {
     EXPECT_EQ(::send(socket_, request.data(), request.size(), 0), std::ssize(request));
     pollfd wait{socket_, POLLIN, 0};
     if (::poll(&wait, 1, timeout_ms) != 1) return {};

@@ -97,7 +97,7 @@ TEST(SystemClock, PublishesWhatTheKernelSaysNow) {
   EXPECT_TRUE(clock.state().load().synchronised());
   clock.start();
   good = false;
-  for (int i = 0; i < 1500 && clock.state().load().synchronised(); ++i) {
+  for (int i = 0; i < 300 && clock.state().load().synchronised(); ++i) {
     std::this_thread::sleep_for(milliseconds(10));
   }
   EXPECT_FALSE(clock.state().load().synchronised());

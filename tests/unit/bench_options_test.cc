@@ -140,14 +140,15 @@ TEST(LocalAddresses, BadTextAddsNothing) {
   EXPECT_FALSE(local.contains(*net::IpAddress::parse("2001:db8::")));
 }
 
+// Not an address of another test's namespace: find_target() looks at those of all processes.
 TEST(Target, ForeignOneNeedsItsOwnersWord) {
-  const auto refused = find_target("192.0.2.1", 4460, false);
+  const auto refused = find_target("203.0.113.1", 4460, false);
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().message.find("--i-own-this-server"), std::string::npos);
-  const auto owned = find_target("192.0.2.1:99", 4460, true);
+  const auto owned = find_target("203.0.113.1:99", 4460, true);
   ASSERT_TRUE(owned);
   EXPECT_FALSE(owned->local);
-  EXPECT_EQ(owned->endpoint.to_string(), "192.0.2.1:99");
+  EXPECT_EQ(owned->endpoint.to_string(), "203.0.113.1:99");
   const auto loopback = find_target("[::1]", 4460, false);
   ASSERT_TRUE(loopback);
   EXPECT_TRUE(loopback->local);
